@@ -1,0 +1,3 @@
+"""vidoor: plant, measure and find backdoors in video-recognition models and their clips."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Experiments: stages, grids, executors, the store of records."""

@@ -1,0 +1,87 @@
+"""One recipe, run to its end: stages in order, records written last. A finished run is a no-op."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from vidoor.bench import stages, store
+from vidoor.progress import say
+from vidoor.recipe import SCHEMA, Recipe, dumps, run_id
+from vidoor.report.page import write_page
+
+HEADLINE = ("clean_acc", "acc", "asr", "psnr", "ssim")
+"""The numbers that a table shows first."""
+
+
+def run(recipe: Recipe) -> Path:
+    """Make the folder of this run, or find it made; continues what an interrupted run left."""
+    stages.check(recipe)
+    name = run_id(recipe)
+    folder = recipe.runtime.out / name
+    if (folder / store.RESULT).exists():
+        say(f"run {name} (seed {recipe.seed}) is complete: {folder}")
+        if not (folder / "report.html").exists():
+            write_page(folder)
+        return folder
+    start = time.perf_counter()
+    store.make_folder(folder)
+    store.write_text(folder / "recipe.toml", dumps(recipe))
+    say(f"run {name} (seed {recipe.seed}): {folder}")
+    prepared = stages.prepare(recipe)
+    trained = time.perf_counter()
+    _, clean_curve = stages.train(recipe, prepared, poisoned=False)
+    victim, curve = stages.train(recipe, prepared, poisoned=True)
+    detected = time.perf_counter()
+    verdicts = stages.detect(recipe, prepared, victim)
+    evaluated = time.perf_counter()
+    record = stages.evaluate(
+        recipe, prepared, victim, {"clean": clean_curve, "poisoned": curve}, verdicts
+    )
+    store.write_arrays(folder / "scores.npz", stages.scores(prepared, verdicts))
+    store.write_arrays(folder / "frames.npz", stages.frames(recipe, prepared, verdicts))
+    store.write_json(folder / "env.json", store.environment())
+    end = time.perf_counter()
+    seconds = {
+        "total": end - start,
+        "data": trained - start,
+        "train": detected - trained,
+        "detect": evaluated - detected,
+        "evaluate": end - evaluated,
+    }
+    head = {"schema": SCHEMA, "run_id": name, "name": recipe.name, "seed": recipe.seed}
+    store.write_json(folder / store.RESULT, {**head, **record, "seconds": seconds})
+    write_page(folder)
+    return folder
+
+
+def summary(folders: Sequence[Path]) -> dict[str, Any]:
+    """One JSON document for the runs of one recipe: means over the seeds, then every record."""
+    records = [json.loads((folder / store.RESULT).read_text()) for folder in folders]
+    document: dict[str, Any] = {"name": records[0]["name"], "n": len(records)}
+    document |= {key: _mean(record[key] for record in records) for key in HEADLINE}
+    flagged = [record["flagged"] for record in records if record["flagged"]]
+    document["flagged"] = {
+        "detector": flagged[0]["detector"],
+        **{rate: _mean(found[rate] for found in flagged) for rate in ("tpr", "fpr")},
+    } if flagged else None
+    if len(records) > 1:
+        document["sd"] = {key: _deviation([r[key] for r in records]) for key in HEADLINE}
+    document["seconds"] = sum(record["seconds"]["total"] for record in records)
+    document["report"] = str(folders[0] / "report.html")
+    document["runs"] = [
+        {"folder": str(folder), **record} for folder, record in zip(folders, records, strict=True)
+    ]
+    return document
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _deviation(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return stdev(known) if len(known) > 1 else None

@@ -1,0 +1,1 @@
+"""Backdoor detectors: one file each. None of them may see the truth."""

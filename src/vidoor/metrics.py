@@ -1,0 +1,83 @@
+"""The numbers that a table holds. The only place where truth and scores meet.
+
+Plain numpy in, plain floats out. Rates are fractions in [0, 1].
+"""
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped, UInt8
+from skimage.metrics import structural_similarity
+
+PEAK = 255.0
+PSNR_FLOOR = 1e-5
+"""Smallest mean squared error that PSNR is computed from: it caps PSNR at 98.13 dB, the value that
+the paper prints for windows that did not change (Table 6)."""
+
+
+def accuracy(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """ACC: fraction of clean clips predicted as their own class (paper, section 4.1)."""
+    return float(np.mean(predicted == labels))
+
+
+def attack_success_rate(
+    predicted: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    target: int,
+    *,
+    variant: str = "strict",
+) -> float:
+    """ASR: fraction of triggered clips predicted as the target class.
+
+    ``strict`` (default) counts only clips whose true class is not the target, since the others
+    count as successes without any attack; ``paper`` counts all, as the paper and its code do.
+    NaN if no clip counts.
+    """
+    assert variant in ("strict", "paper")
+    counted = np.ones_like(labels, bool) if variant == "paper" else labels != target
+    return float(np.mean(predicted[counted] == target)) if counted.any() else float("nan")
+
+
+def psnr(clean: UInt8[np.ndarray, "*shape"], other: UInt8[np.ndarray, "*shape"]) -> float:
+    """Peak signal-to-noise ratio over all samples in dB, in float (no uint8 wrap-around)."""
+    difference = clean.astype(np.float64) - other
+    return float(10 * np.log10(PEAK**2 / max(np.mean(difference**2), PSNR_FLOOR)))
+
+
+def ssim(clean: UInt8[np.ndarray, "t c h w"], other: UInt8[np.ndarray, "t c h w"]) -> float:
+    """Structural similarity of the frames, averaged over frames and channels.
+
+    Wang et al. 2004 with scikit-image's uniform 7×7 window, or the largest odd one that fits.
+    NaN for frames smaller than 3×3.
+    """
+    side = min(7, *clean.shape[2:])
+    side -= 1 - side % 2
+    if side < 3:
+        return float("nan")
+    return float(
+        np.mean(
+            [
+                structural_similarity(a, b, channel_axis=0, win_size=side, data_range=PEAK)
+                for a, b in zip(clean, other, strict=True)
+            ]
+        )
+    )
+
+
+def auroc(scores: Shaped[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
+    """Area under the ROC curve: how often a positive outranks a negative, ties counting half."""
+    if positive.all() or not positive.any():
+        return float("nan")
+    below = np.sort(scores[~positive])
+    lower = np.searchsorted(below, scores[positive], "left")
+    upper = np.searchsorted(below, scores[positive], "right")
+    return float(np.mean((lower + upper) / 2) / len(below))
+
+
+def hit_rates(
+    flagged: Bool[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
+) -> tuple[float, float]:
+    """TPR and FPR of a set of flags; NaN where there is nothing to hit or to spare."""
+
+    def rate(of: Bool[np.ndarray, " n"]) -> float:
+        return float(np.mean(flagged[of])) if of.any() else float("nan")
+
+    return rate(positive), rate(~positive)

@@ -1,0 +1,246 @@
+"""What a run is: a TOML file, checked at this boundary, as frozen dataclasses.
+
+A recipe names one method per role and its options. Options are the fields of the method's own
+dataclass, so a method of a third-party package is checked like a built-in one::
+
+    [trigger]
+    kind = "dft"
+    rms = 1.16
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from vidoor.errors import RecipeError, unknown
+from vidoor.poisoning.poisoner import Poisoner
+from vidoor.registry import GROUPS, lookup, name_of, names
+from vidoor.victims.training import Training
+
+SCHEMA = 1
+"""Version of recipes and records. It is part of every hash: old results are never mistaken for new."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and on what a recipe runs. Never part of a run's identity."""
+
+    out: Path = Path("runs")
+    """Folder that results are written to."""
+
+    device: str = "auto"
+    """``auto`` (a GPU where there is one) or ``cpu``."""
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            raise ValueError(f"device must be 'auto' or 'cpu', not {self.device!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run, resolved: every option has its value."""
+
+    name: str = "run"
+    """What tables and pages call it."""
+
+    note: str = ""
+    """A sentence that stands beside the numbers wherever they are shown."""
+
+    seed: int = 0
+    """Seed of the data, the poisoning plan, the initial weights and the order of training."""
+
+    data: Any
+    trigger: Any
+    poisoning: Poisoner = field(default_factory=Poisoner)
+    victim: Any
+    training: Training = field(default_factory=Training)
+    detector: Mapping[str, Any] = field(default_factory=dict)
+    """Detectors by the name of their table; its ``kind`` is that name unless given."""
+
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be >= 0, not {self.seed}")
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The document of a recipe file, with ``a.b=value`` overrides applied."""
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error}); give a recipe file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+    return override(document, overrides)
+
+
+def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of ``document`` with each ``a.b=value`` set; values are TOML, bare words strings."""
+    changed = json.loads(json.dumps(document, default=str))
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        *tables, last = (part.strip() for part in key.split("."))
+        if not equals or not all((*tables, last)):
+            raise RecipeError(f"override {text!r} is not of the form key=value or table.key=value")
+        at = changed
+        for name in tables:
+            at = at.setdefault(name, {})
+            if not isinstance(at, dict):
+                raise RecipeError(f"override {text!r}: {name!r} is a value, not a table")
+        at[last] = _value(value.strip())
+    result: dict[str, Any] = changed
+    return result
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def parse(document: Mapping[str, Any]) -> Recipe:
+    """The recipe that ``document`` describes. RecipeError, one line, if it describes none."""
+    values = dict(document)
+    _refuse_unknown(values, Recipe, "")
+    for spec in fields(Recipe):
+        if spec.name in GROUPS and spec.name in values and spec.name != "detector":
+            values[spec.name] = component(spec.name, values[spec.name])
+        elif spec.name in values and is_dataclass(spec.type):
+            values[spec.name] = build(spec.type, values[spec.name], spec.name)
+        elif spec.name not in values and _required(spec):
+            raise RecipeError(f"the recipe has no [{spec.name}] table; it needs at least a kind")
+    detectors = _table(values.get("detector", {}), "detector")
+    values["detector"] = {
+        name: component("detector", {"kind": name, **_table(options, f"detector.{name}")}, name)
+        for name, options in detectors.items()
+    }
+    plain = {name: values.pop(name) for name in ("name", "note", "seed") if name in values}
+    for name, value in plain.items():
+        if not isinstance(value, int if name == "seed" else str) or isinstance(value, bool):
+            kind = "a whole number" if name == "seed" else "a string"
+            raise RecipeError(f"{name} must be {kind}, not {value!r}")
+    try:
+        return Recipe(**plain, **values)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+
+
+def component(group: str, options: Any, name: str = "") -> Any:
+    """The method of ``group`` that a recipe table ``{kind = …, option = …}`` describes."""
+    where = f"{group}.{name}" if name else group
+    values = dict(_table(options, where))
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str):
+        raise RecipeError(f"[{where}] needs a kind, a string; valid: {', '.join(names(group))}")
+    return build(lookup(group, kind), values, where)
+
+
+def build(cls: type, options: Any, where: str) -> Any:
+    """An instance of the dataclass ``cls`` from a recipe table; strict: nothing is converted."""
+    values = _table(options, where)
+    _refuse_unknown(values, cls, where)
+    try:
+        return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        raise RecipeError(_first_line(error, where)) from None
+
+
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+
+
+def _required(spec: Any) -> bool:
+    return spec.default is MISSING and spec.default_factory is MISSING
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{where} must be a table, not {value!r}")
+    return value
+
+
+def _refuse_unknown(values: Mapping[str, Any], cls: type, where: str) -> None:
+    valid = [spec.name for spec in fields(cls) if spec.init]
+    for key in values:
+        if key not in valid:
+            place = f"[{where}] has an " if where else "the recipe has an "
+            raise RecipeError(place + unknown("key", key, valid))
+
+
+def _first_line(error: ValidationError, where: str) -> str:
+    """pydantic's report as one line: the first problem, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in (where, *first["loc"][:1]))
+    message = first["msg"].removeprefix("Value error, ")
+    arrived = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{key}: {message[0].lower()}{message[1:]}{arrived}{more}"
+
+
+def document(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as a TOML-ready document, every option written out, options that are None left
+    out. ``parse(document(recipe)) == recipe``."""
+    written = {}
+    for spec in fields(recipe):
+        value = getattr(recipe, spec.name)
+        if spec.name == "detector":
+            written[spec.name] = {name: table(method) for name, method in value.items()}
+        elif is_dataclass(value):
+            written[spec.name] = table(value)
+        else:
+            written[spec.name] = value
+    return written
+
+
+def table(method: Any) -> dict[str, Any]:
+    """A method or a settings dataclass as a recipe table."""
+    options = {
+        spec.name: _plain(getattr(method, spec.name))
+        for spec in fields(method)
+        if spec.init and getattr(method, spec.name) is not None
+    }
+    try:
+        return {"kind": name_of(method), **options}
+    except LookupError:
+        return options
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.as_posix()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def dumps(recipe: Recipe) -> str:
+    """The recipe as TOML."""
+    return tomli_w.dumps(document(recipe))
+
+
+def digest(*parts: Any) -> str:
+    """Twelve hex digits that depend on the content of ``parts`` and the schema version alone."""
+    text = json.dumps([SCHEMA, *parts], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def identity(method: Any) -> dict[str, Any]:
+    """What results depend on: a method's options, or its own ``identity()`` where it has one
+    (a folder of clips is the clips in it, not its path)."""
+    own = getattr(method, "identity", None)
+    return table(method) if own is None else own()
+
+
+def run_id(recipe: Recipe) -> str:
+    """Hash of the resolved recipe, without output, device and worker settings."""
+    return digest({**document(recipe), "runtime": None, "data": identity(recipe.data)})

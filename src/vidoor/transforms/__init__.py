@@ -1,0 +1,1 @@
+"""The bases of the clip space: one file each."""

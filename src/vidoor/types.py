@@ -1,0 +1,123 @@
+"""The words that the whole house shares: array aliases and frozen records, no behaviour.
+
+Shape letters: b batch, t frames, c channels, h height, w width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+Frames = UInt8[Tensor, "t c h w"]
+"""One clip as it is stored, triggered and exchanged: uint8 grey levels 0..255, RGB."""
+
+FramesBatch = UInt8[Tensor, "b t c h w"]
+"""Several clips of one geometry."""
+
+Batch = Float[Tensor, "b c t h w"]
+"""What a victim sees: values in [0, 1]. Only the victim normalises, inside itself."""
+
+
+class Geometry(NamedTuple):
+    """Size of every clip of a set: frames, height and width in pixels."""
+
+    frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSet:
+    """A labelled set of clips of one geometry, read lazily.
+
+    ``read(i)`` returns clip ``i`` as ``Frames`` of ``geometry`` and is pure: the same clip every
+    time, from any process (it must pickle). A set is changed by making another one.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    geometry: Geometry
+    read: Callable[[int], Tensor]
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A clip that was left out of a set, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The training and the test clips of one data set, over the same classes."""
+
+    train: ClipSet
+    test: ClipSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a method spent: forward and backward passes in clips, wall-clock seconds."""
+
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a detector found.
+
+    ``ids`` names what was judged (clips, or classes for a model detector), ``scores`` one number
+    for each, higher = more suspicious, ``threshold`` the score above which one is flagged and
+    ``calibration`` how that threshold was set. ``alarm`` is the answer to "is anything wrong
+    here?"; ``evidence`` holds the method's own numbers and arrays for the report.
+    """
+
+    ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    threshold: float
+    calibration: str
+    alarm: bool
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    cost: Cost = Cost()
+
+
+class Transform(Protocol):
+    """One basis of the clip space, separable over frames, rows and columns."""
+
+    def synthesis(self, length: int, index: Sequence[int]) -> Any:
+        """Sum of the basis vectors ``index`` along one axis of ``length`` samples."""
+        ...
+
+    def forward(self, clip: Any) -> Any:
+        """Coefficients of a real volume T×H×W."""
+        ...
+
+    def inverse(self, coefficients: Any) -> Any:
+        """The volume whose coefficients these are."""
+        ...
+
+
+class Dataset(Protocol):
+    """A source of clips, as named in the ``[data]`` table of a recipe."""
+
+    def open(self, seed: int) -> Splits:
+        """List the clips without decoding them."""
+        ...
+
+
+class Trigger(Protocol):
+    """A backdoor trigger. Pure and deterministic given its config; the input is not modified."""
+
+    def __call__(self, clip: Frames) -> Frames: ...

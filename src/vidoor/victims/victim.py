@@ -1,0 +1,109 @@
+"""The one interface through which every model is trained, attacked and defended.
+
+A ``Victim`` is a network with its normalisation inside. Architectures register a frozen config
+with ``mean``, ``std`` and ``build(classes) -> nn.Module``; the rest of the house only sees this file.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vidoor.errors import WeightsError, unknown
+from vidoor.types import Batch, FramesBatch
+
+
+class Architecture(Protocol):
+    """What a registered victim config offers."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Per-channel mean that inputs in [0, 1] are normalised with."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Per-channel standard deviation that inputs in [0, 1] are normalised with."""
+        ...
+
+    def build(self, classes: int) -> nn.Module:
+        """A freshly initialised network B×C×T×H×W -> B×classes."""
+        ...
+
+
+def to_batch(frames: FramesBatch) -> Batch:
+    """Stored clips as a victim sees them: B×C×T×H×W in [0, 1], in the memory order CNNs like."""
+    batch = frames.permute(0, 2, 1, 3, 4).to(torch.float32).div_(255)
+    return batch.contiguous(memory_format=torch.channels_last_3d)
+
+
+class Victim(nn.Module):
+    """A classifier of clips. Calling it gives logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, architecture: Architecture) -> None:
+        super().__init__()
+        self.network = network
+        for name in ("mean", "std"):
+            value = torch.tensor(getattr(architecture, name)).reshape(1, 3, 1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "b classes"]:
+        """Logits of a batch; the normalisation happens here."""
+        logits: Tensor = self.network((batch - self.mean) / self.std)
+        return logits
+
+    def logits(self, batch: Batch) -> Float[Tensor, "b classes"]:
+        """Logits of a batch, as ``forward``."""
+        return self.forward(batch)
+
+    def layers(self) -> list[str]:
+        """Module paths that ``features`` accepts."""
+        return [name for name, _ in self.network.named_modules() if name]
+
+    def features(self, batch: Batch, layer: str) -> Tensor:
+        """Output of the module at path ``layer`` for a batch. WeightsError if there is none."""
+        modules = dict(self.network.named_modules())
+        if not layer or layer not in modules:
+            raise WeightsError(unknown("layer", layer, self.layers()))
+        seen: list[Tensor] = []
+        hook: Callable[..., None] = lambda _module, _inputs, output: seen.append(output)  # noqa: E731
+        handle = modules[layer].register_forward_hook(hook)
+        try:
+            self(batch)
+        finally:
+            handle.remove()
+        return seen[0]
+
+
+def build(architecture: Architecture, classes: int, seed: int) -> Victim:
+    """A freshly initialised victim; its weights depend on the config and the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        victim = Victim(architecture.build(classes), architecture)
+    return victim.to(memory_format=torch.channels_last_3d)
+
+
+def save(victim: Victim, path: Path) -> None:
+    """Write the network's weights as safetensors, under the architecture's own parameter names."""
+    state = {name: value.contiguous() for name, value in victim.network.state_dict().items()}
+    save_file(state, path)
+
+
+def load(victim: Victim, path: Path) -> None:
+    """Load weights strictly, by name and shape. WeightsError lists what does not fit."""
+    try:
+        state = load_file(path)
+    except Exception as error:  # the reader's errors share no base class
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from None
+    try:
+        victim.network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())
+        raise WeightsError(f"{path}: does not fit this victim: {detail[:400]}") from None

@@ -1,0 +1,227 @@
+import json
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from vidoor.errors import VidoorError
+from vidoor.report import figures
+from vidoor.report.page import write_page
+
+ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+Write: TypeAlias = Callable[..., Path]
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without the 5 MB of plotly.js, which most tests have no use for."""
+    monkeypatch.setattr(figures, "plotly_js", lambda: "/* plotly */")
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, attributes, and the text outside scripts and styles."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self.inside = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script":
+            self.scripts.append(data)
+        elif self.inside != "style":
+            self.words.append(data)
+
+    def values(self, name: str) -> list[str | None]:
+        return [value for _, key, value in self.attributes if key == name]
+
+
+def test_the_page_leads_with_the_verdict_and_holds_every_part(write: Write) -> None:
+    folder = write()
+    path = write_page(folder)
+    assert path == folder / "report.html"
+    page = Page(path)
+    assert (
+        "Backdoor found The training clips carry a backdoor. 280 of 1,600 clips share" in page.text
+    )
+    assert "280 of 280 planted clips found, 0 false alarms." in page.text
+    assert "accuracy 97.5 % against 98.0 % clean, but 100 % of triggered" in page.text
+    for part in (
+        "What the trigger looks like", "right/0012.mp4", "Correlation of the two: 0.",
+        "Training", "J 580 · members 270", "cross-fitted scores", "16 × 48 × 48", "43.1 dB",
+        "up/0007.mp4", "unreadable: moov atom not found", "Clips of one scene",
+        'train = 1600 # not "all" & not <none>', "vidoor run recipe.toml", "2.13.0",
+        "1 min 41 s",
+    ):  # fmt: skip
+        assert part in page.text, part
+    assert page.text.index("carry a backdoor") < page.text.index("What the trigger looks like")
+    assert page.tags["img"] == 4 * 3 + 2
+
+
+def test_the_page_asks_no_network_for_anything(write: Write) -> None:
+    page = Page(write_page(write()))
+    assert not page.tags["link"] and not page.tags["iframe"] and not page.values("href")
+    sources = page.values("src")
+    assert sources and all(str(source).startswith("data:image/png;base64,") for source in sources)
+    policy = page.values("content")
+    assert any(str(value).startswith("default-src 'none'; img-src data:;") for value in policy)
+    assert sum("plotly.js v" in script for script in page.scripts) == 1
+    assert sum("Plotly.newPlot" in script and len(script) < 50_000 for script in page.scripts) == 3
+
+
+@pytest.mark.usefixtures("light")
+def test_the_page_is_accessible(write: Write) -> None:
+    page = Page(write_page(write()))
+    assert ("html", "lang", "en") in page.attributes
+    assert page.tags["h1"] == 1 and page.tags["title"] == 1
+    assert len([alt for alt in page.values("alt") if alt]) == page.tags["img"]
+    assert page.values("role").count("img") == 3
+    assert all(page.values("aria-label"))
+    assert page.tags["th"] == page.values("scope").count("col") + page.values("scope").count("row")
+
+
+@pytest.mark.usefixtures("light")
+def test_names_from_files_stay_text(write: Write, record: Any, arrays: Any) -> None:
+    benign = Page(write_page(write()))
+    frames, scores = arrays
+    record["data"]["classes"][0] = record["poisoning"]["target_class"] = ATTACK
+    record["data"]["quarantined"] = [{"id": ATTACK, "reason": ATTACK}]
+    record["data"]["note"] = record["name"] = record["trigger"]["kind"] = ATTACK
+    record["detectors"]["coherence"]["calibration"] = ATTACK
+    record["detectors"]["coherence"]["evidence"][ATTACK] = ATTACK
+    frames["ids"] = frames["labels"] = np.array([ATTACK] * 4)
+    scores["inversion.ids"] = np.array([ATTACK, *scores["inversion.ids"][1:]])
+    folder = write(recipe=f"name = '{ATTACK}'", env={"cpu": ATTACK}, frames=frames, scores=scores)
+    page = Page(write_page(folder))
+    assert page.tags["script"] == benign.tags["script"]
+    assert page.tags["img"] == benign.tags["img"]
+    assert not page.values("onerror")
+    assert page.text.count("<script>alert(1)</script>") >= 10
+    assert "of triggered clips go to “</script><script>alert(1)" in page.text
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("absent", "heading"),
+    [
+        ("clean_acc", "against"),
+        ("acc", "The poisoned model"),
+        ("asr", "Attack success"),
+        ("psnr", "PSNR"),
+        ("curves", "after each epoch"),
+        ("detectors", "AUROC"),
+        ("flagged", None),
+        ("data", "moov atom"),
+        ("trigger", "transform frames"),
+        ("poisoning", "Planted clips"),
+        ("victim", "123,456"),
+        ("seconds", "1 min 41 s"),
+        ("name", None),
+        ("ssim", "SSIM"),
+        ("recipe.toml", "transform_frames"),
+        ("env.json", "2.13.0"),
+        ("frames.npz", "grey levels RMS"),
+        ("scores.npz", "scores of"),
+    ],
+)
+def test_what_the_record_lacks_is_left_out(
+    write: Write, record: Any, absent: str, heading: str | None
+) -> None:
+    folder = write()
+    if "." in absent:
+        (folder / absent).unlink()
+    else:
+        del record[absent]
+        (folder / "result.json").write_text(json.dumps(record))
+    page = Page(write_page(folder))
+    assert heading is None or heading not in page.text
+    assert "None" not in page.text and "nan" not in page.text.split()
+
+
+@pytest.mark.usefixtures("light")
+def test_a_record_of_nothing_but_nulls_makes_a_page(write: Write, record: Any) -> None:
+    nulls = dict.fromkeys(record) | {"schema": 1, "detectors": {"coherence": {}}}
+    page = Page(write_page(write(record=nulls)))
+    assert "No alarm" in page.text and "None" not in page.text
+
+
+@pytest.mark.usefixtures("light")
+def test_the_least_record_makes_a_page(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"schema": 1}')
+    page = Page(write_page(tmp_path))
+    assert "Not examined" in page.text
+    assert page.tags["script"] == 0 and page.tags["img"] == 0
+
+
+@pytest.mark.usefixtures("light")
+def test_frames_without_names_or_truth_are_shown(write: Write, record: Any, arrays: Any) -> None:
+    frames, scores = arrays
+    kept = {"clean": frames["clean"][:1], "triggered": frames["triggered"][:1]}
+    del scores["coherence.poisoned"]
+    page = Page(write_page(write(frames=kept, scores=scores)))
+    assert page.tags["img"] == 3 and "clip 1" in page.text
+    assert "carry signs of a backdoor" in page.text and "planted clips found" not in page.text
+
+
+@pytest.mark.usefixtures("light")
+def test_the_same_record_gives_the_same_bytes(write: Write) -> None:
+    folder = write()
+    first = write_page(folder).read_bytes()
+    assert write_page(folder).read_bytes() == first
+
+
+@pytest.mark.usefixtures("light")
+def test_a_file_name_that_is_not_unicode_can_be_written(write: Write, record: Any) -> None:
+    record["data"]["quarantined"] = [{"id": "caf\udce9.mp4", "reason": "unreadable"}]
+    assert "caf?.mp4" in Page(write_page(write())).text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("result.json", None, "has no result.json"),
+        ("result.json", b"{", "is not JSON"),
+        ("result.json", b"[]", "has schema None"),
+        ("result.json", b'{"schema": 2}', "has schema 2; this vidoor reads schema 1"),
+        ("recipe.toml", b"seed = = 1", "is not TOML"),
+        ("env.json", b"\xff", "is not JSON"),
+        ("scores.npz", b"PK\x03\x04 torn", "holds no plain arrays"),
+        ("frames.npz", b"\x80\x04.", "holds no plain arrays"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    write: Write, name: str, content: bytes | None, said: str
+) -> None:
+    folder = write()
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(VidoorError, match=said) as caught:
+        write_page(folder)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "report.html").exists()
+
+
+def test_pickled_arrays_are_refused(write: Write) -> None:
+    folder = write()
+    np.savez(folder / "scores.npz", **{"coherence.ids": np.array([{}], dtype=object)})
+    with pytest.raises(VidoorError, match="holds no plain arrays"):
+        write_page(folder)

@@ -1,0 +1,151 @@
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidoor.errors import VidoorError
+from vidoor.report import tables
+
+
+def write_run(folder: Path, seed: int, asr: float, trigger: str = "dft", **more: Any) -> Path:
+    """A made-up finished run; the numbers are invented."""
+    folder.mkdir(parents=True)
+    record = {
+        "schema": 1, "name": "grid", "seed": seed, "acc": 0.975, "asr": asr,
+        "asr_variant": "strict", "psnr": 43.0 + seed, "flagged": {"detector": "d", "tpr": 1.0},
+        "curves": {"clean": [{"epoch": 1, "acc": 0.5}]}, **more,
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(record))
+    recipe = f'name = "grid"\nseed = {seed}\n[trigger]\nkind = "{trigger}"\nrms = 1.16\n'
+    (folder / "recipe.toml").write_text(recipe + "[poisoning]\nrate = 0.2\nsources = [1, 2]\n")
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for seed, asr in enumerate((0.96, 0.98, 1.0)):
+        write_run(tmp_path / "runs" / f"dft-{seed}", seed, asr)
+    write_run(tmp_path / "runs" / "dwt-0", 0, 0.5, "dwt")
+    (tmp_path / "runs" / "unfinished").mkdir()
+    (tmp_path / "runs" / "notes.txt").write_text("not a run")
+    return tmp_path / "runs"
+
+
+def rows_of(runs: Path) -> list[tables.Row]:
+    return tables.flatten(tables.load(runs))
+
+
+def test_finished_runs_are_loaded_in_order_and_others_skipped(runs: Path) -> None:
+    assert [(r["recipe"]["trigger"]["kind"], r["seed"]) for r in tables.load(runs)] == [
+        ("dft", 0), ("dft", 1), ("dft", 2), ("dwt", 0),
+    ]  # fmt: skip
+    assert [record["seed"] for record in tables.load(runs / "dft-2")] == [2]
+
+
+def test_a_row_is_flat_and_keeps_the_lists_of_the_recipe_only(runs: Path) -> None:
+    row = rows_of(runs)[0]
+    assert row["flagged.tpr"] == 1.0 and row["recipe.trigger.kind"] == "dft"
+    assert row["recipe.poisoning.sources"] == "[1, 2]"
+    assert not any(field.startswith("curves") for field in row)
+    assert not any(isinstance(value, dict | list) for value in row.values())
+
+
+def test_markdown_shows_mean_sd_and_n_over_seeds(runs: Path) -> None:
+    assert tables.render(rows_of(runs)) == (
+        "| name | trigger.kind | ACC (%) | ASR (%) | TPR (%) | PSNR (dB) | n |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
+        "| grid | dft | 97.5 ± 0.0 | 98.0 ± 2.0 | 100.0 ± 0.0 | 44.00 ± 1.00 | 3 |\n"
+        "| grid | dwt | 97.5 | 50.0 | 100.0 | 43.00 | 1 |\n"
+    )
+
+
+def test_latex_is_a_booktabs_table(runs: Path) -> None:
+    text = tables.render(rows_of(runs), "latex", ["trigger.kind", "flagged.detector", "asr"])
+    assert text == (
+        "\\begin{tabular}{llrr}\n\\toprule\n"
+        "trigger.kind & flagged.detector & ASR (\\%) & n \\\\\n\\midrule\n"
+        "dft & d & 98.0 $\\pm$ 2.0 & 3 \\\\\n"
+        "dwt & d & 50.0 & 1 \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def test_csv_and_json_are_unrounded(runs: Path) -> None:
+    columns = ["trigger.kind", "asr"]
+    text = tables.render(rows_of(runs), "csv", columns)
+    dft, dwt = csv.DictReader(io.StringIO(text))
+    values = [0.96, 0.98, 1.0]
+    assert float(dft["asr"]) == pytest.approx(mean(values))
+    assert float(dft["asr_sd"]) == pytest.approx(stdev(values))
+    assert (dft["n"], dwt["asr"], dwt["asr_sd"], dwt["n"]) == ("3", "0.5", "", "1")
+    assert json.loads(tables.render(rows_of(runs), "json", columns))[1] == {
+        "trigger.kind": "dwt", "asr": 0.5, "asr_sd": None, "n": 1,
+    }  # fmt: skip
+
+
+def test_different_settings_are_never_averaged(runs: Path) -> None:
+    rows = rows_of(runs)
+    assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [3, 1]
+    for row, change in zip(rows, ({}, {"asr_variant": "paper"}, {"name": "other"}), strict=False):
+        row.update(change)
+    assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [1, 1, 1, 1]
+    rows = rows_of(runs)
+    rows[1]["recipe.poisoning.sources"] = "[1, 3]"
+    assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [2, 1, 1]
+
+
+def test_the_same_seed_counts_once(runs: Path) -> None:
+    write_run(runs / "dft-2-copy", 2, 1.0)
+    assert [row["n"] for row in tables.summarise(rows_of(runs))] == [3, 1]
+
+
+def test_a_value_that_some_seeds_lack_says_so(runs: Path) -> None:
+    rows = rows_of(runs)
+    rows[0]["asr"] = None
+    text = tables.render(rows, "md", ["trigger.kind", "asr", "poisoning.rate"])
+    assert "| dft | 99.0 ± 1.4 (n = 2) | 0.2 | 3 |" in text
+    rows[3]["asr"] = None
+    assert "| dwt | – | 0.2 | 1 |" in tables.render(
+        rows, "md", ["trigger.kind", "asr", "poisoning.rate"]
+    )
+
+
+def test_what_the_user_got_wrong_is_one_line(runs: Path, tmp_path: Path) -> None:
+    rows = rows_of(runs)
+    with pytest.raises(VidoorError, match=r"unknown column 'asrr'; .* did you mean 'asr'"):
+        tables.render(rows, "md", ["asrr"])
+    with pytest.raises(VidoorError, match="no finished run"):
+        tables.render([])
+    with pytest.raises(VidoorError, match="is no folder"):
+        tables.load(tmp_path / "absent")
+    (runs / "dwt-0" / "result.json").write_text('{"schema": 0}')
+    with pytest.raises(VidoorError, match=r"dwt-0/result\.json has schema 0"):
+        tables.load(runs)
+    assert tables.load(runs / "unfinished") == []
+
+
+hostile = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(deadline=None)  # other work on the machine is no fault of the code
+@given(hostile)
+def test_any_name_stays_in_its_cell(name: str) -> None:
+    rows: list[tables.Row] = [{"name": name, "seed": s, "asr": s / 2} for s in (0, 1)]
+    parsed = list(csv.DictReader(io.StringIO(tables.render(rows, "csv"), newline="")))
+    shown = [(row["name"], row["asr"], row["n"]) for row in parsed]
+    assert shown == [(name.replace("\r\n", "\n"), "0.25", "2")]
+    assert json.loads(tables.render(rows, "json"))[0]["name"] == name
+    markdown = tables.render(rows).split("\n")
+    assert [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in markdown] == [4, 4, 4, 0]
+    assert "<" not in markdown[2]
+    latex = tables.render(rows, "latex").split("\n")
+    assert len(latex) == 8
+    assert len(re.findall(r"(?<!\\)&", latex[4])) == 2
+    assert not re.search(r"(?<!\\)[%#_~^]", latex[4])

@@ -1,0 +1,103 @@
+"""Recipes: what is accepted, what is refused and in which words, and what a run id depends on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidoor.bench.grid import expand
+from vidoor.errors import RecipeError
+from vidoor.recipe import Runtime, document, dumps, override, parse, read, run_id
+
+MINIMAL = {
+    "data": {"kind": "shapes"},
+    "trigger": {"kind": "dft", "rms": 1.16},
+    "victim": {"kind": "r2plus1d", "width": 8, "depth": [1, 1]},
+}
+
+
+def test_defaults_are_filled_in_and_written_back():
+    recipe = parse(MINIMAL)
+    assert recipe.training.epochs == 10
+    assert parse(document(recipe)) == recipe
+
+
+def test_toml_round_trip(tmp_path: Path):
+    recipe = parse({**MINIMAL, "detector": {"coherence": {}}})
+    path = tmp_path / "r.toml"
+    path.write_text(dumps(recipe))
+    assert parse(read(path)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["training.epoch=3"], r"\[training\] has an unknown key 'epoch'.*mean 'epochs'"),
+        (["traning.epochs=3"], r"unknown key 'traning'.*did you mean 'training'"),
+        (["trigger.kind=dff"], r"unknown trigger kind 'dff'; valid: .*dft.*did you mean 'dft'"),
+        (["trigger.delta=5.0"], r"exactly one of delta and rms"),
+        (["training.epochs=many"], r"training\.epochs: .*integer.*'many'"),
+        (["training.epochs='3'"], r"training\.epochs: .*integer"),
+        (["poisoning.rate=1.5"], r"rate must be a fraction in \[0, 1\], not 1.5"),
+        (["poisoning.target=-1"], r"target must be a class index"),
+        (["data=5"], r"data must be a table, not 5"),
+        (["data.kind=5"], r"\[data\] needs a kind, a string; valid: .*shapes"),
+        (["detector.coherense.fpr=0.1"], r"unknown detector kind 'coherense'.*'coherence'"),
+        (["seed=-1"], r"seed must be >= 0"),
+        (["seed=x"], r"seed must be a whole number"),
+        (["name=3"], r"name must be a string"),
+        (["runtime.device=tpu"], r"device must be"),
+        (["grid.seeds=0"], r"grid\.seeds must be a whole number >= 1"),
+        (["grid.sseds=2"], r"did you mean 'seeds'"),
+        (["nonsense"], r"not of the form key=value"),
+        (["seed.x=1"], r"override 'seed\.x=1': 'seed' is a value"),
+    ],
+)
+def test_what_is_wrong_gets_one_line(overrides, line):
+    with pytest.raises(RecipeError, match=line) as error:
+        expand(override({**MINIMAL, "seed": 0}, overrides))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["data", "trigger", "victim"])
+def test_missing_tables_are_named(missing):
+    with pytest.raises(RecipeError, match=rf"no \[{missing}\] table"):
+        parse({key: value for key, value in MINIMAL.items() if key != missing})
+
+
+def test_files_that_are_no_recipes_are_named(tmp_path: Path):
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read(tmp_path / "absent.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[data\n")
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        read(broken)
+
+
+def test_run_id_ignores_where_and_sees_what():
+    recipe = parse(MINIMAL)
+    elsewhere = replace(recipe, runtime=Runtime(out=Path("other"), device="cpu"))
+    assert run_id(elsewhere) == run_id(recipe)
+    for change in ("seed=1", "trigger.rms=1.17", "training.epochs=11", "poisoning.rate=0.1"):
+        assert run_id(parse(override(MINIMAL, [change]))) != run_id(recipe)
+
+
+def test_writing_out_a_default_does_not_change_the_run_id():
+    assert run_id(parse(override(MINIMAL, ["training.epochs=10"]))) == run_id(parse(MINIMAL))
+
+
+def test_grid_of_seeds_counts_up_from_the_seed():
+    recipes = expand({**MINIMAL, "seed": 5, "grid": {"seeds": 3}})
+    assert [recipe.seed for recipe in recipes] == [5, 6, 7]
+    assert len({run_id(recipe) for recipe in recipes}) == 3
+
+
+@given(st.integers() | st.floats(allow_nan=False) | st.booleans() | st.text("abc xyz-_", min_size=1))
+def test_overrides_carry_toml_values_and_bare_words(value):
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    changed = override({}, [f"a.b={text}"])["a"]["b"]
+    if isinstance(value, str) and value.strip() in ("true", "false", "inf", "nan"):
+        return
+    assert changed == (value.strip() if isinstance(value, str) else value)
