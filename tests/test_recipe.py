@@ -94,7 +94,9 @@ def test_grid_of_seeds_counts_up_from_the_seed():
     assert len({run_id(recipe) for recipe in recipes}) == 3
 
 
-@given(st.integers() | st.floats(allow_nan=False) | st.booleans() | st.text("abc xyz-_", min_size=1))
+@given(
+    st.integers() | st.floats(allow_nan=False) | st.booleans() | st.text("abc xyz-_", min_size=1)
+)
 def test_overrides_carry_toml_values_and_bare_words(value):
     text = str(value).lower() if isinstance(value, bool) else str(value)
     changed = override({}, [f"a.b={text}"])["a"]["b"]

@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import click
 import typer
 from rich.table import Table
 
 from vidoor.errors import RecipeError, VidoorError, unknown
 from vidoor.progress import console, say
+from vidoor.report import tables
 
 app = typer.Typer(
     name="vidoor",
@@ -133,8 +133,7 @@ def list_(
 def _about(cls: type) -> dict[str, Any]:
     summary = (cls.__doc__ or "").strip().partition("\n")[0]
     options = {
-        spec.name: "required" if not _has_default(spec) else _shown(spec)
-        for spec in fields(cls)
+        spec.name: "required" if not _has_default(spec) else _shown(spec) for spec in fields(cls)
     }
     return {"summary": summary, "options": options, "presets": dict(getattr(cls, "presets", {}))}
 
@@ -214,14 +213,13 @@ def inspect(
 @app.command()
 def report(
     runs: Path,
-    format_: Annotated[str, typer.Option("--format", help="md, csv, latex or json.")] = "md",
+    format_: Annotated[tables.Format, typer.Option("--format", help="Form of the table.")] = "md",
     json_: Json = False,
 ) -> None:
     """A table of all finished runs in a folder, mean ± sd over seeds; renews their pages.
 
     Example: vidoor report runs --format latex
     """
-    from vidoor.report import tables
     from vidoor.report.page import write_page
 
     if not runs.is_dir():
@@ -229,9 +227,6 @@ def report(
     for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
         if (folder / "result.json").exists():
             say(f"page: {write_page(folder)}")
-    valid = ("md", "csv", "latex", "json")
-    if format_ not in valid:
-        raise RecipeError(unknown("format", format_, valid))
     rows = tables.flatten(tables.load(runs))
     typer.echo(tables.render(rows, "json" if json_ else format_))
 
@@ -255,11 +250,11 @@ def main() -> None:
     """Entry point: run a command and turn every outcome into an exit status."""
     try:
         status = app(standalone_mode=False)
-    except (VidoorError, click.ClickException) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    except (VidoorError, typer.TyperException) as error:
+        text = getattr(error, "format_message", error.__str__)()
         console.print(f"vidoor: {' '.join(text.split())}", markup=False)
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         console.print("vidoor: interrupted; the same command continues", markup=False)
         sys.exit(130)
     except Exception:

@@ -45,7 +45,7 @@ class TrainingError(VidoorError):
 
 
 def unknown(what: str, arrived: str, valid: Iterable[str]) -> str:
-    """The line for a name that is not one of the valid ones, with the nearest where there is one."""
+    """The line for a name that is not valid, with the nearest valid one where there is one."""
     valid = list(valid)
     near = get_close_matches(arrived, valid, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -25,7 +25,7 @@ from vidoor.registry import GROUPS, lookup, name_of, names
 from vidoor.victims.training import Training
 
 SCHEMA = 1
-"""Version of recipes and records. It is part of every hash: old results are never mistaken for new."""
+"""Version of recipes and records; part of every hash, so old results never pass for new ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def parse(document: Mapping[str, Any]) -> Recipe:
     for spec in fields(Recipe):
         if spec.name in GROUPS and spec.name in values and spec.name != "detector":
             values[spec.name] = component(spec.name, values[spec.name])
-        elif spec.name in values and is_dataclass(spec.type):
+        elif spec.name in values and isinstance(spec.type, type) and is_dataclass(spec.type):
             values[spec.name] = build(spec.type, values[spec.name], spec.name)
         elif spec.name not in values and _required(spec):
             raise RecipeError(f"the recipe has no [{spec.name}] table; it needs at least a kind")
@@ -156,8 +156,6 @@ def build(cls: type, options: Any, where: str) -> Any:
 
 def _adapter(cls: type) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
-
-
 
 
 def _required(spec: Any) -> bool:

@@ -217,16 +217,19 @@ def windowed_motion(clip: Tensor) -> np.ndarray:
     normal = np.einsum("itabyx,jtabyx->tabij", parts, parts)
     normal += np.diag([300.0, 300, 3e4, 3e4])
     pull = -np.einsum("itabyx,tabyx->tabi", parts, change)
-    weight = np.square(change).sum((-1, -2))[..., None]
+    weight = np.sqrt(np.square(change).sum((-1, -2)))[..., None]
     motion = np.linalg.solve(normal, pull[..., None])[..., 0]
     return (motion * weight).sum((0, 1, 2)) / weight.sum()
 
 
 @cache
-def sample() -> tuple[ClipSet, Tensor, np.ndarray]:
-    """Clips of eight classes, their labels, and one frame of each clip at a random time."""
+def sample() -> tuple[ClipSet, Tensor, dict[str, Tensor]]:
+    """Clips of eight classes, their labels, and the first, last and some frame of each clip."""
     clips = Shapes(train=2000, frames=8).open(21).train
-    return clips, torch.tensor(clips.labels), default_rng(0).integers(0, 8, len(clips))
+    times = default_rng(0).integers(0, 8, len(clips))
+    picked = torch.stack([clips.read(i)[[0, 7, times[i]]] for i in range(len(clips))])
+    frames = dict(zip(("first", "last", "any"), picked.unbind(1), strict=True))
+    return clips, torch.tensor(clips.labels), frames
 
 
 def accuracy(features: Tensor, labels: Tensor) -> float:
@@ -247,11 +250,15 @@ def accuracy(features: Tensor, labels: Tensor) -> float:
     return (net(features[cut:]).argmax(1) == labels[cut:]).float().mean().item()
 
 
-def test_a_single_frame_does_not_tell_the_class() -> None:
-    clips, labels, times = sample()
-    frames = torch.stack([clips.read(i)[times[i]] for i in range(len(clips))]).float()
-    edges = avg_pool2d(frames.diff(dim=2)[..., 1:].abs() + frames.diff(dim=3)[..., 1:, :].abs(), 8)
-    features = torch.cat([avg_pool2d(frames, 6).flatten(1), edges.flatten(1)], 1)
+@pytest.mark.parametrize("which", ["first", "last", "any"])
+def test_a_single_frame_does_not_tell_the_class(which: str) -> None:
+    _, labels, frames = sample()
+    frame = frames[which].float()
+    ground = frame.flatten(2).median(2).values[..., None, None]
+    objects = (frame - ground).abs().mean(1, keepdim=True)
+    edges = frame.diff(dim=2)[..., 1:].abs() + frame.diff(dim=3)[..., 1:, :].abs()
+    maps = [avg_pool2d(frame, 12), avg_pool2d(objects, 6), avg_pool2d(edges, 12)]
+    features = torch.cat([a.flatten(1) for a in maps], 1)
     assert accuracy(features, labels) <= 1.6 / 8
 
 
@@ -280,7 +287,7 @@ def test_clips_move_as_their_class_says(positive: str, negative: str, part: int)
         for name, sign in ((positive, 1), (negative, -1))
         for i in range(30)
     ]
-    assert np.mean(np.array(signs) > 0) > 0.7
+    assert np.mean(np.array(signs) > 0) > 0.85
 
 
 def test_frames_have_a_natural_spectrum() -> None:

@@ -51,9 +51,7 @@ def test_closed_form_equals_the_transform_byte_for_byte(
         )
     )
     size = max(frames, start + count) * height * width
-    trigger = DFT(
-        delta=level * size, start=start, count=count, components=fraction, seed=seed % 97
-    )
+    trigger = DFT(delta=level * size, start=start, count=count, components=fraction, seed=seed % 97)
     expected, tie = through_the_transform(clip, trigger)
     # Exactly on a tie the FFT's own noise decides; everywhere else the bytes are defined.
     defined = tie > 1e-7

@@ -63,10 +63,14 @@ def summary(folders: Sequence[Path]) -> dict[str, Any]:
     document: dict[str, Any] = {"name": records[0]["name"], "n": len(records)}
     document |= {key: _mean(record[key] for record in records) for key in HEADLINE}
     flagged = [record["flagged"] for record in records if record["flagged"]]
-    document["flagged"] = {
-        "detector": flagged[0]["detector"],
-        **{rate: _mean(found[rate] for found in flagged) for rate in ("tpr", "fpr")},
-    } if flagged else None
+    document["flagged"] = (
+        {
+            "detector": flagged[0]["detector"],
+            **{rate: _mean(found[rate] for found in flagged) for rate in ("tpr", "fpr")},
+        }
+        if flagged
+        else None
+    )
     if len(records) > 1:
         document["sd"] = {key: _deviation([r[key] for r in records]) for key in HEADLINE}
     document["seconds"] = sum(record["seconds"]["total"] for record in records)

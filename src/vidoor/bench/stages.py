@@ -107,17 +107,15 @@ def detect(recipe: Recipe, prepared: Prepared, victim: Victim) -> dict[str, Verd
     for name, detector in recipe.detector.items():
         verdicts[name] = detector.inspect(prepared.poisoned, victim=victim)
         verdict = verdicts[name]
-        flagged = sum(score > verdict.threshold for score in verdict.scores) if verdict.alarm else 0
-        say(f"detector {name}: {'ALARM' if verdict.alarm else 'no alarm'}, {flagged:,} clips flagged")
+        outcome = f"ALARM, {_flags(verdict).sum():,} clips flagged" if verdict.alarm else "no alarm"
+        say(f"detector {name}: {outcome}")
     return verdicts
 
 
 def _asr(
     recipe: Recipe, predicted: np.ndarray, labels: np.ndarray, variant: str = "strict"
 ) -> float:
-    return metrics.attack_success_rate(
-        predicted, labels, recipe.poisoning.target, variant=variant
-    )
+    return metrics.attack_success_rate(predicted, labels, recipe.poisoning.target, variant=variant)
 
 
 def evaluate(
@@ -199,7 +197,8 @@ def _imperceptibility(prepared: Prepared) -> dict[str, float]:
 
 def _evenly(count: int, wanted: int) -> list[int]:
     """At most ``wanted`` indices, evenly spaced over ``count``."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int)).tolist()
+    spread = np.linspace(0, count - 1, min(count, wanted)).astype(int)
+    return [int(index) for index in np.unique(spread)]
 
 
 def truth(prepared: Prepared) -> np.ndarray:
@@ -209,10 +208,15 @@ def truth(prepared: Prepared) -> np.ndarray:
     return mask
 
 
+def _flags(verdict: Verdict) -> np.ndarray:
+    """Which clips a verdict accuses: none without an alarm."""
+    return (np.asarray(verdict.scores) > verdict.threshold) & verdict.alarm
+
+
 def _judge(verdict: Verdict, prepared: Prepared) -> dict[str, Any]:
     """A verdict held against the truth."""
     scores, poisoned = np.asarray(verdict.scores), truth(prepared)
-    flagged = (scores > verdict.threshold) & verdict.alarm
+    flagged = _flags(verdict)
     tpr, fpr = metrics.hit_rates(flagged, poisoned)
     scalars = {k: v for k, v in verdict.evidence.items() if np.ndim(v) == 0}
     return {
@@ -240,8 +244,10 @@ def scores(prepared: Prepared, verdicts: Mapping[str, Verdict]) -> dict[str, np.
 def frames(
     recipe: Recipe, prepared: Prepared, verdicts: Mapping[str, Verdict]
 ) -> dict[str, np.ndarray]:
-    """What frames.npz holds: sample clips before and after, the trigger, the recovered template."""
-    sources = [i for i, label in enumerate(prepared.test.labels) if label != recipe.poisoning.target]
+    """What frames.npz holds: sample clips before and after, trigger, recovered template."""
+    sources = [
+        i for i, label in enumerate(prepared.test.labels) if label != recipe.poisoning.target
+    ]
     chosen = [sources[i] for i in _evenly(len(sources), SAMPLE_CLIPS)]
 
     def volumes(clips: ClipSet) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Results on disk: written whole or not at all, found again by content.
 
-    <out>/stages/<stage>-<key>/   what several runs share, such as a trained victim
-    <out>/<run id>/               one run: recipe.toml, env.json, result.json, scores.npz,
-                                  frames.npz, report.html; result.json is written last
+<out>/stages/<stage>-<key>/   what several runs share, such as a trained victim
+<out>/<run id>/               one run: recipe.toml, env.json, result.json, scores.npz,
+                              frames.npz, report.html; result.json is written last
 """
 
 import json
@@ -51,7 +51,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as a compressed npz, whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, **dict(arrays))
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     partial.replace(path)
 
 

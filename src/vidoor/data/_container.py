@@ -90,7 +90,7 @@ def census(path: Path) -> Census:
             stated = stream.frames if short else 0
         else:
             end = _stated_end(container, stream)
-            guess = step or 0.04 / float(stream.time_base or 1)  # a packet without a length
+            guess = step or round(0.04 / float(stream.time_base or 1))  # a packet without length
             reach += 0 if length else guess
             short = total > 0 and reach + max(guess, length) / 2 < end
             stated = round(total * end / reach) if short else 0
@@ -111,8 +111,8 @@ def _may_be_silent(codec: str, packet: bytes) -> bool:
 def _is_sealed(packet: bytes) -> bool:
     """Whether an FFV1 packet has slice checksums and they hold; the decoder only logs it if not.
 
-    RFC 9043, section 4.9.3: over each slice, and so over all of them, the CRC comes to 0. It takes
-    the bits of a byte from the other end than zlib's does, and starts from 0.
+    RFC 9043, section 4.9.3: over a whole slice, and so over all of them, the CRC comes to 0. It
+    starts from 0 and takes the bits of a byte from the other end than zlib's does.
     """
     return zlib.crc32(packet.translate(_MIRRORED), 0xFFFFFFFF) == 0xFFFFFFFF
 

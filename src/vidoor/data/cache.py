@@ -29,7 +29,7 @@ class _Held:
 def hold(clips: ClipSet, what: str = "clips") -> tuple[ClipSet, tuple[Quarantined, ...]]:
     """Read every clip once; the set without those that cannot be read, and why they cannot.
 
-    DataError if no clip of some class is left. Sets above ``MEMORY_LIMIT`` are returned as they are.
+    DataError if no clip of some class is left. Sets above ``MEMORY_LIMIT`` stay lazy.
     """
     frames, height, width = clips.geometry
     shape = (len(clips), frames, 3, height, width)

@@ -1,12 +1,12 @@
 """Label-free coherence: find the one fixed pattern that many clips of a data set share.
 
 A separable trigger, in whatever basis, is one fixed T×H×W pattern added to every poisoned clip.
-Natural clips agree on nothing in particular once their spectra are whitened; poisoned ones agree
-on the pattern. Neither labels, nor a model, nor the basis of the trigger is used.
+Natural clips whose spectra are whitened agree on nothing in particular; poisoned ones agree on it.
 """
 
 import time
 from dataclasses import dataclass
+from math import isqrt, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -24,8 +24,12 @@ CUT = 6.0  # standard deviations at which a clip joins a group: chance stays bel
 LEAST = 3  # clips in a group
 FOLDS = 5
 ROUNDS = 10
+STARTS = 32  # nearest-neighbour groups that a search starts from
+DRAWS = 3  # shifted sets that are searched like the real one
+KEPT = 0.1  # share of the bins that a template keeps, its largest ones
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
 TINY = 1e-9
+Rng = torch.Generator
 
 
 class Spectra(NamedTuple):
@@ -35,28 +39,27 @@ class Spectra(NamedTuple):
     bins: Tensor  # wave numbers along t, y, x, [3, bins]
     twins: Tensor  # pairs that are the same footage, bool [clips, clips]
 
-    def shifted(self, pick: Tensor, random: torch.Generator) -> "Spectra":
+    def shifted(self, pick: Tensor, rng: Rng) -> "Spectra":
         """The clips ``pick``, each under a random circular shift in t, y and x.
 
         What is natural to a clip survives a shift; a pattern that the clips share does not.
         """
         rows = self.rows[pick]
-        for row in torch.view_as_complex(rows.unflatten(1, (-1, 2))):
-            angle = -2 * torch.pi * (torch.rand(3, generator=random) @ self.bins)
+        for row in torch.view_as_complex(rows.view(len(rows), -1, 2)):
+            angle = -2 * torch.pi * (torch.rand(3, generator=rng) @ self.bins)
             row *= torch.polar(torch.ones_like(angle), angle)
         return Spectra(rows, self.bins, self.twins[pick][:, pick])
 
 
 class Group(NamedTuple):
-    """Clips that agree on a pattern."""
+    """Clips that agree on a pattern: who, and how well each clip fits it."""
 
     members: Tensor  # bool [clips]
     scores: Tensor  # matched filter in standard deviations of clips without the pattern, [clips]
 
     def coherence(self) -> float:
-        """J: mean score of the members · √members."""
-        own = self.scores[self.members]
-        return float(own.mean()) * len(own) ** 0.5
+        """J = mean score of the members · √members."""
+        return float(self.scores[self.members].mean()) * sqrt(int(self.members.sum()))
 
 
 @register("detector", "coherence")
@@ -81,12 +84,6 @@ class Coherence:
     """Coherence J that an alarm needs at least (natural footage stays below it), 0 or more."""
     margin: float = 2.0
     """J must also exceed the largest J of the shifted sets by this factor, 1 or more."""
-    draws: int = 3
-    """Shifted sets that are searched like the real one, 1 or more."""
-    seeds: int = 32
-    """Nearest-neighbour groups that a search starts from, 1 or more."""
-    sparsity: float = 0.1
-    """Share of the bins that a template keeps, its largest ones, in (0, 1]."""
     memory: float = 512.0
     """MiB for the spectra, above 0; where all bins do not fit, a random subset is used."""
     seed: int = 0
@@ -97,9 +94,6 @@ class Coherence:
             ("fpr", 0 < self.fpr < 0.5, "between 0 and 0.5"),
             ("floor", self.floor >= 0, "0 or more"),
             ("margin", self.margin >= 1, "1 or more"),
-            ("draws", self.draws >= 1, "1 or more"),
-            ("seeds", self.seeds >= 1, "1 or more"),
-            ("sparsity", 0 < self.sparsity <= 1, "above 0 and at most 1"),
             ("memory", self.memory > 0, "above 0"),
         ):
             if not valid:
@@ -119,17 +113,19 @@ class Coherence:
             )
         # In the order of the ids, so that the order of the clips cannot change the verdict.
         order = torch.tensor(sorted(range(count), key=suspects.ids.__getitem__))
-        random = torch.Generator().manual_seed(self.seed)
-        spectra = self._spectra(suspects, order.tolist(), random)
-        probe = spectra.shifted(torch.arange(min(max(count, 64), SAMPLE)) % count, random).rows
-        group = self._search(spectra, probe, random)
+        rng = torch.Generator().manual_seed(self.seed)
+        spectra = _spectra(suspects, order.tolist(), self.memory, rng)
+        probe = spectra.shifted(torch.arange(min(max(count, 64), SAMPLE)) % count, rng).rows
+        group = _search(spectra, probe, rng)
         chance = []
-        for _ in range(self.draws):
-            shifted = spectra.shifted(torch.randperm(count, generator=random)[:SAMPLE], random)
-            chance.append(self._search(shifted, probe, random).coherence())
+        for _ in range(DRAWS):
+            shifted = spectra.shifted(torch.randperm(count, generator=rng)[:SAMPLE], rng)
+            chance.append(_search(shifted, probe, rng).coherence())
         level = max(self.floor, self.margin * max(chance))
-        alarm = group.coherence() > level
-        threshold = _threshold(group.scores, self.fpr) if alarm else float("inf")
+        j, alarm = group.coherence(), group.coherence() > level
+        # The tail of clips without the pattern: as the normal law has it, or as the negative side.
+        tail = max(NormalDist().inv_cdf(1 - self.fpr), -float(group.scores.quantile(self.fpr)))
+        threshold = tail if alarm else float("inf")
         scores = torch.empty(count).scatter_(0, order, group.scores)
         members = [i for i in scores.argsort(descending=True).tolist() if scores[i] > threshold]
         twins = [order[pair].tolist() for pair in spectra.twins.triu(1).nonzero()]
@@ -138,13 +134,12 @@ class Coherence:
             scores=tuple(scores.tolist()),
             threshold=threshold,
             calibration=(
-                f"alarm: J = {group.coherence():.1f} against {level:.1f}, the larger of "
-                f"{self.floor:g} and {self.margin:g} × the largest J of {self.draws} shifted sets; "
-                f"clips: FPR {self.fpr:g} by the normal law and by the negative scores"
+                f"alarm: J = {j:.1f} against {level:.1f}, at least {self.floor:g} and {self.margin:g} "
+                f"× the J of shifted clips; clips: FPR {self.fpr:g} by normal law and negative scores"
             ),
             alarm=alarm,
             evidence={
-                "J": group.coherence(),
+                "J": j,
                 "J_level": level,
                 "J_shifted": tuple(chance),
                 "members": tuple(suspects.ids[i] for i in members),
@@ -154,64 +149,64 @@ class Coherence:
             cost=Cost(seconds=time.perf_counter() - begin),
         )
 
-    def _spectra(self, suspects: ClipSet, order: list[int], random: torch.Generator) -> Spectra:
-        t, h, w = (n - 1 for n in suspects.geometry)
-        fft = torch.fft
-        axes = fft.fftfreq(t, 1 / t), fft.fftfreq(h, 1 / h), fft.rfftfreq(w, 1 / w)
-        bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-        fit = max(64, int(self.memory * 2**20 / 8 / len(order)))
-        keep = torch.randperm(bins.shape[1], generator=random)[:fit].sort().values
-        rows = torch.empty(len(order), len(keep), dtype=torch.complex64)
-        stills, motions = [], []
-        for row, clip in zip(rows, order, strict=True):
-            volume = _volume(suspects, clip)
-            row.copy_(_spectrum(volume).flatten()[keep])
-            small = adaptive_avg_pool2d(volume, 8).flatten(1)
-            stills.append(small.mean(0) - small.mean())
-            motions.append((small - small.mean(0)).flatten())
-        _whiten(rows)
-        still, motion = normalize(torch.stack(stills)), normalize(torch.stack(motions))
-        # A copy agrees as a picture too; clips that only share a trigger do not.
-        twins = (still @ still.T > 0.98) & (motion @ motion.T > 0.9)
-        return Spectra(
-            torch.view_as_real(rows).flatten(1), bins[:, keep], twins.fill_diagonal_(True)
-        )
 
-    def _search(self, spectra: Spectra, probe: Tensor, random: torch.Generator) -> Group:
-        gram = _correlations(spectra.rows, probe).masked_fill_(spectra.twins, 0.0)
-        group = _grow(gram, _starts(gram, self.seeds))
-        first = self._filter(spectra, probe, group, random)
-        confirmed = first._replace(members=first.scores > CUT)
-        if confirmed.members.sum() < LEAST:
-            return first
-        return self._filter(spectra, probe, confirmed, random)
-
-    def _filter(
-        self, spectra: Spectra, probe: Tensor, group: Group, random: torch.Generator
-    ) -> Group:
-        """Score all clips with templates of the members, a member with one made without it."""
-        fold = _folds(spectra.twins, group.members, random)
-        if fold.max() < 1:  # one piece of footage, however often: there is nothing to compare
-            return Group(group.members, torch.zeros(len(fold)))
-        apart = (fold != torch.arange(int(fold.max()) + 1)[:, None]) & group.members
-        means = (apart * group.scores.clamp(min=0)) @ spectra.rows
-        size = means.unflatten(1, (-1, 2)).norm(dim=2)
-        least = size.topk(max(1, round(self.sparsity * size.shape[1])), dim=1).values[:, -1:]
-        bank = (means * (size >= least).repeat_interleave(2, 1)).T
-        each = spectra.rows @ bank / _deviation(probe @ bank, 0)
-        scores = torch.where(
-            group.members, each.gather(1, fold.clamp(min=0)[:, None])[:, 0], each.mean(1)
-        )
-        return Group(group.members, scores / _spread(scores))
+def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: Rng) -> Spectra:
+    t, h, w = (n - 1 for n in suspects.geometry)
+    fft = torch.fft
+    axes = fft.fftfreq(t, 1 / t), fft.fftfreq(h, 1 / h), fft.rfftfreq(w, 1 / w)
+    bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    fit = max(64, int(memory * 2**20 / 8 / len(order)))
+    keep = torch.randperm(bins.shape[1], generator=rng)[:fit].sort().values
+    rows = torch.empty(len(order), len(keep), dtype=torch.complex64)
+    stills, motions = [], []
+    for row, clip in zip(rows, order, strict=True):
+        volume, spectrum = _spectrum(suspects.read(clip))
+        row.copy_(spectrum.flatten()[keep])
+        small = adaptive_avg_pool2d(volume, 8).flatten(1)
+        stills.append(small.mean(0) - small.mean())
+        motions.append((small - small.mean(0)).flatten())
+    _whiten(rows)
+    still, motion = normalize(torch.stack(stills)), normalize(torch.stack(motions))
+    # A copy agrees as a picture too; clips that only share a trigger do not.
+    twins = (still @ still.T > 0.98) & (motion @ motion.T > 0.9)
+    twins.fill_diagonal_(True)
+    return Spectra(torch.view_as_real(rows).flatten(1), bins[:, keep], twins)
 
 
-def _volume(suspects: ClipSet, clip: int) -> Tensor:
-    """Luminance in grey levels, [T, H, W]."""
-    return torch.einsum("tchw,c->thw", suspects.read(clip).float(), torch.tensor(LUMA))
+def _search(spectra: Spectra, probe: Tensor, rng: Rng) -> Group:
+    # In standard deviations of the correlation with shifted clips, which a pattern cannot widen.
+    width = _deviation(spectra.rows @ probe.T, 1)
+    width = (width / width.median().sqrt()).clamp(min=0.1 * float(width.median().sqrt()))
+    gram = (spectra.rows @ spectra.rows.T).div_(width[:, None]).div_(width)
+    gram.masked_fill_(spectra.twins, 0.0)
+    group = _grow(gram, _starts(gram))
+    first = _filter(spectra, probe, group, rng)
+    confirmed = first._replace(members=first.scores > CUT)
+    if confirmed.members.sum() < LEAST:
+        return first
+    return _filter(spectra, probe, confirmed, rng)
 
 
-def _spectrum(volume: Tensor) -> Tensor:
-    return torch.fft.rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
+def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: Rng) -> Group:
+    """Score all clips with templates of the members, a member with one made without it."""
+    fold = _folds(spectra.twins, group.members, rng)
+    if fold.max() < 1:  # one piece of footage, however often: there is nothing to compare
+        return Group(group.members, torch.zeros(len(fold)))
+    apart = (fold != torch.arange(int(fold.max()) + 1)[:, None]) & group.members
+    means = (apart * group.scores.clamp(min=0)) @ spectra.rows
+    size = means.view(len(means), -1, 2).norm(dim=2)
+    least = size.topk(max(1, round(KEPT * size.shape[1])), dim=1).values[:, -1:]
+    bank = (means * (size >= least).repeat_interleave(2, 1)).T
+    each = spectra.rows @ bank / _deviation(probe @ bank, 0)
+    own = each.gather(1, fold.clamp(min=0)[:, None])[:, 0]
+    scores = torch.where(group.members, own, each.mean(1))
+    return Group(group.members, scores / _spread(scores))
+
+
+def _spectrum(clip: Tensor) -> tuple[Tensor, Tensor]:
+    """Luminance in grey levels, [T, H, W], and the spectrum of its difference along t, y and x."""
+    volume = torch.einsum("tchw,c->thw", clip.float(), torch.tensor(LUMA))
+    return volume, torch.fft.rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
 
 
 def _whiten(rows: Tensor) -> None:
@@ -237,57 +232,38 @@ def _spread(scores: Tensor) -> Tensor:
     return (MAD * negative.nanmedian(-1, keepdim=True).values).nan_to_num(1.0).clamp(min=1.0)
 
 
-def _threshold(scores: Tensor, fpr: float) -> float:
-    """What a share ``fpr`` of clips without the pattern exceeds; their tail mirrors the negative."""
-    return max(NormalDist().inv_cdf(1 - fpr), -float(scores.quantile(fpr)))
-
-
-def _correlations(rows: Tensor, probe: Tensor) -> Tensor:
-    """Of all pairs of clips, in standard deviations of correlations with shifted clips."""
-    own = _deviation(rows @ probe.T, 1)
-    usual = own.median()
-    own = own.clamp(min=max(0.1 * float(usual), TINY))
-    return (rows @ rows.T).mul_(usual).div_(own[:, None]).div_(own)
-
-
-def _starts(gram: Tensor, seeds: int) -> Tensor:
+def _starts(gram: Tensor) -> Tensor:
     """First guesses at a group, bool [starts, clips]: eigenvectors and nearest neighbours."""
     basis = torch.linalg.eigh(gram).eigenvectors[:, -2:].T
-    sides = torch.cat([basis, -basis])
+    leading = torch.cat([basis, -basis]).topk(max(LEAST, isqrt(len(gram))), 1)
     near = gram.topk(LEAST, 1)
-    best = near.values[:, -1].topk(min(seeds, len(gram))).indices
-    starts = torch.cat(
-        [sides > CUT * _deviation(sides, 1)[:, None], torch.eye(len(gram))[best] > 0]
-    )
-    nearest = torch.cat([sides.topk(LEAST, 1).indices, near.indices[best]])
-    return starts.scatter_(1, nearest, True)
+    best = near.values[:, -1].topk(min(STARTS, len(gram))).indices
+    none = torch.zeros(len(leading.indices), len(gram), dtype=torch.bool)
+    sides = none.scatter(1, leading.indices, True)
+    return torch.cat([sides, (torch.eye(len(gram))[best] > 0).scatter(1, near.indices[best], True)])
 
 
 def _grow(gram: Tensor, groups: Tensor) -> Group:
-    """Let each group take in what agrees with it, and return the most coherent one."""
+    """Let each group take in what agrees with its other members; the most coherent one."""
+    grown = groups
     for _ in range(ROUNDS):
-        grown = _agreement(gram, groups) > CUT
         groups = torch.where(grown.sum(1, keepdim=True) < LEAST, groups, grown)
-    scores = _agreement(gram, groups)
+        others = (groups.sum(1, keepdim=True) - groups.int()).clamp(min=1)
+        scores = groups.float() @ gram / others.sqrt()
+        scores /= _spread(scores)
+        grown = scores > CUT
     best = ((scores * groups).sum(1) / groups.sum(1).sqrt()).argmax()
     return Group(groups[best], scores[best])
 
 
-def _agreement(gram: Tensor, groups: Tensor) -> Tensor:
-    """Score of each clip with the others of each group, [groups, clips]."""
-    others = (groups.sum(1, keepdim=True) - groups.int()).clamp(min=1)
-    scores = groups.float() @ gram / others.sqrt()
-    return scores / _spread(scores)
-
-
-def _folds(twins: Tensor, members: Tensor, random: torch.Generator) -> Tensor:
+def _folds(twins: Tensor, members: Tensor, rng: Rng) -> Tensor:
     """A fold for each member, −1 for the rest; the same footage is all in one fold, [clips]."""
     first = torch.arange(len(members))
     for _ in range(ROUNDS):
         first = torch.where(twins & members & members[:, None], first, len(members)).amin(1)
-    footage = first[members].unique()
+    footage = (first == torch.arange(len(members))).nonzero().flatten()
     place = torch.full((len(members) + 1,), -1)
-    place[footage] = torch.randperm(len(footage), generator=random) % FOLDS
+    place[footage] = torch.randperm(len(footage), generator=rng) % FOLDS
     return place[first]
 
 
@@ -298,7 +274,7 @@ def _pattern(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
     What is constant along an axis is lost in the differences and left at zero.
     """
     sure = [i for i in members if scores[i] > 0.5 * scores[members].median()][: SAMPLE // 8]
-    spectra = torch.stack([_spectrum(_volume(suspects, clip)) for clip in sure])
+    spectra = torch.stack([_spectrum(suspects.read(clip))[1] for clip in sure])
     weight = spectra.abs().flatten(1).median(1).values.clamp(min=TINY) ** -2
     weight = (weight / weight.sum())[:, None, None, None]
     mean = (weight * spectra).sum(0)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from vidoor.data.video import write
 from vidoor.errors import DataError
-from vidoor.progress import track
 from vidoor.poisoning.poisoner import PoisonPlan
+from vidoor.progress import track
 from vidoor.types import ClipSet, Frames
 
 MANIFEST = "manifest.jsonl"
@@ -79,7 +79,7 @@ def write_set(
     poisoned: ClipSet,
     plan: PoisonPlan,
     trigger: str,
-    test: ClipSet | None = None,
+    test: ClipSet,
 ) -> dict[str, int]:
     """Write a poisoned training set, and a clean test set beside it, as lossless video.
 
@@ -95,7 +95,7 @@ def write_set(
         write(folder / file, poisoned.read(index))
         manifest.append(replace(line, file=file))
         listed["trainlist01.txt"].append(f"{file} {line.given + 1}")
-    for index in range(len(test) if test else 0):
+    for index in range(len(test)):
         file = _place(folder, test, index)
         write(folder / file, test.read(index))
         listed["testlist01.txt"].append(file)
@@ -106,7 +106,7 @@ def write_set(
     return {
         "clips": len(clean),
         "poisoned": len(plan.relabelled),
-        "test": len(test) if test else 0,
+        "test": len(test),
     }
 
 

@@ -56,7 +56,19 @@ def grey(pattern: Array) -> Array:
 
 
 def filmstrip(clip: Array) -> str:
-    """The PNG data URI of one row of frames from uint8 [T, H, W, 3] or grey [T, H, W].
+    """The PNG data URI of one row of frames, see ``strip``."""
+    return "data:image/png;base64," + base64.b64encode(_png(strip(clip))).decode("ascii")
+
+
+def sheet(clean: Array, triggered: Array) -> bytes:
+    """A PNG of three rows: clean, triggered, residual × ``GAIN``; uint8 [T, H, W, 3] each."""
+    rows = [strip(clip) for clip in (clean, triggered, residual(clean, triggered))]
+    gap = np.zeros((max(2, rows[0].shape[0] // 36), *rows[0].shape[1:]), np.uint8)
+    return _png(np.concatenate([rows[0], gap, rows[1], gap, rows[2]]))
+
+
+def strip(clip: Array) -> Array:
+    """One row of frames as RGBA from uint8 [T, H, W, 3] or grey [T, H, W].
 
     Small frames are enlarged by a whole factor without interpolation, so that a pixel stays one.
     """
@@ -67,14 +79,18 @@ def filmstrip(clip: Array) -> str:
     frames = frames.repeat(factor, axis=1).repeat(factor, axis=2)
     count, height, width, _ = frames.shape
     gap = max(2, width // 36)
-    strip = np.zeros((height, count * (width + gap) - gap, 4), np.uint8)
+    row = np.zeros((height, count * (width + gap) - gap, 4), np.uint8)
     for position, frame in enumerate(frames):
         left = position * (width + gap)
-        strip[:, left : left + width, :3] = frame
-        strip[:, left : left + width, 3] = 255
+        row[:, left : left + width, :3] = frame
+        row[:, left : left + width, 3] = 255
+    return row
+
+
+def _png(image: Array) -> bytes:
     png = io.BytesIO()
-    Image.fromarray(strip).save(png, "PNG")
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")
+    Image.fromarray(image).save(png, "PNG")
+    return png.getvalue()
 
 
 def plotly_js() -> str:

@@ -35,7 +35,10 @@ class Pattern:
 
     def volume(self) -> Complex128[np.ndarray, "t h w"]:
         """The pattern written out."""
-        return np.einsum("t,h,w->thw", self.frames, self.rows, self.columns)
+        volume: Complex128[np.ndarray, "t h w"] = np.multiply.outer(
+            np.outer(self.frames, self.rows), self.columns
+        )
+        return volume
 
     def rms(self) -> float:
         """Root mean square of the real part, in grey levels, without writing the volume out."""

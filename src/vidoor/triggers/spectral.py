@@ -11,6 +11,7 @@ to the shortest length that holds both clip and band: 45, where 35..44 are the t
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -157,3 +158,4 @@ class DFT(Spectral):
     """The paper's main trigger: δ added in the discrete Fourier domain (paper: δ = 50,000)."""
 
     basis: ClassVar[DFTBasis] = DFTBasis()
+    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {"paper": {"delta": 50_000.0}}

@@ -15,10 +15,6 @@ STEM_MIDDLE = 45
 """Channels between the two halves of the stem at width 64 (the published network's choice)."""
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: tuple[int, int, int]) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, (1, kernel, kernel), stride, (0, kernel // 2, kernel // 2), bias=False)
-
-
 class _Conv2Plus1D(nn.Sequential):
     """A 1×3×3 then a 3×1×1 convolution with about the parameters of one 3×3×3 convolution."""
 
@@ -29,9 +25,7 @@ class _Conv2Plus1D(nn.Sequential):
             ),
             nn.BatchNorm3d(middle),
             nn.ReLU(inplace=True),
-            nn.Conv3d(
-                middle, outputs, (3, 1, 1), (stride, 1, 1), padding=(1, 0, 0), bias=False
-            ),
+            nn.Conv3d(middle, outputs, (3, 1, 1), (stride, 1, 1), padding=(1, 0, 0), bias=False),
         )
 
 
@@ -40,7 +34,7 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        # Both halves take the width of the block's first convolution, as the published network does.
+        # Both convolutions share one middle width, as in the published network.
         middle = (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
         self.conv1 = nn.Sequential(
             _Conv2Plus1D(inputs, outputs, middle, stride),
@@ -92,6 +86,7 @@ class R2Plus1DNetwork(nn.Module):
         self.fc = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits B×classes of a normalised batch B×3×T×H×W."""
         x = self.stem(x)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
@@ -121,5 +116,5 @@ class R2Plus1D:
             raise ValueError(f"depth must hold one to four counts of blocks >= 1, not {self.depth}")
 
     def build(self, classes: int) -> nn.Module:
-        """A freshly initialised network with ``classes`` outputs (weights from torch's generator)."""
+        """A freshly initialised network with ``classes`` outputs."""
         return R2Plus1DNetwork(self.width, self.depth, classes)

@@ -6,7 +6,6 @@ interrupted run continues from its last checkpoint exactly as if it had not stop
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +88,9 @@ class _Shuffle(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        yield from np.random.default_rng([self.seed, 2, self.epoch]).permutation(self.length).tolist()
+        yield from (
+            np.random.default_rng([self.seed, 2, self.epoch]).permutation(self.length).tolist()
+        )
 
 
 def _optimizer(network: nn.Module, config: Training) -> torch.optim.Optimizer:
@@ -132,12 +133,10 @@ def _save_checkpoint(
     progress = json.dumps({"epoch": at.epoch, "history": at.history})
     partial = path.with_suffix(".partial")
     save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"progress": progress})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
-def _load_checkpoint(
-    path: Path, victim: nn.Module, optimizer: torch.optim.Optimizer
-) -> Checkpoint:
+def _load_checkpoint(path: Path, victim: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     if not path.exists():
         return Checkpoint()
     weights: dict[str, Tensor] = {}

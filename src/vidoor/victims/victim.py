@@ -1,7 +1,7 @@
 """The one interface through which every model is trained, attacked and defended.
 
 A ``Victim`` is a network with its normalisation inside. Architectures register a frozen config
-with ``mean``, ``std`` and ``build(classes) -> nn.Module``; the rest of the house only sees this file.
+with ``mean``, ``std`` and ``build(classes) -> nn.Module``; the rest of the house sees only this.
 """
 
 from collections.abc import Callable
@@ -86,8 +86,7 @@ def build(architecture: Architecture, classes: int, seed: int) -> Victim:
     """A freshly initialised victim; its weights depend on the config and the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        victim = Victim(architecture.build(classes), architecture)
-    return victim.to(memory_format=torch.channels_last_3d)
+        return Victim(architecture.build(classes), architecture)
 
 
 def save(victim: Victim, path: Path) -> None:

@@ -1,0 +1,5 @@
+"""``python -m vidoor`` is the command ``vidoor``."""
+
+from vidoor.cli import main
+
+main()

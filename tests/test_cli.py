@@ -1,0 +1,272 @@
+"""The command as a user meets it: documents on stdout, one line for mistakes, exit statuses."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidoor.data import video
+
+RECIPE = """
+name = "tiny"
+[data]
+kind = "shapes"
+train = 48
+test = 16
+frames = 8
+size = [24, 24]
+classes = 4
+[trigger]
+kind = "dft"
+rms = 4.0
+[victim]
+kind = "r2plus1d"
+width = 4
+depth = [1, 1]
+[training]
+epochs = 3
+batch_size = 8
+lr = 0.003
+[detector.coherence]
+[runtime]
+device = "cpu"
+"""
+TIMES = ("seconds", "report", "folder")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def timeless(document):
+    """A document without what may differ between two runs of one recipe."""
+    if isinstance(document, dict):
+        return {k: timeless(v) for k, v in document.items() if k not in TIMES}
+    return [timeless(v) for v in document] if isinstance(document, list) else document
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, vidoor_command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("first")
+    done = vidoor_command("run", recipe, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def test_run_prints_one_document_and_leaves_the_records(finished):
+    out, document = finished
+    expected = {"clean_acc", "acc", "asr", "psnr", "flagged", "seconds", "report", "runs"}
+    assert expected <= set(document)
+    assert set(document["flagged"]) == {"detector", "tpr", "fpr"}
+    (run,) = document["runs"]
+    folder = Path(run["folder"])
+    names = {"recipe.toml", "result.json", "scores.npz", "frames.npz", "env.json", "report.html"}
+    assert {path.name for path in folder.iterdir()} == names
+    record = json.loads((folder / "result.json").read_text())
+    assert record["run_id"] == folder.name
+    assert [row["epoch"] for row in record["curves"]["poisoned"]] == [1, 2, 3]
+    assert all("asr" in row for row in record["curves"]["poisoned"])
+    assert len(np.load(folder / "scores.npz")["coherence.scores"]) == 48
+
+
+def test_the_same_command_again_does_nothing(finished, recipe, vidoor_command):
+    out, document = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    again = vidoor_command("run", recipe, "--out", out, "--json")
+    assert json.loads(again.stdout) == document
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in out.rglob("weights.safetensors")}
+
+
+def test_another_folder_gives_the_same_bytes_and_another_seed_does_not(
+    finished, recipe, vidoor_command, tmp_path
+):
+    out, document = finished
+    same = vidoor_command("run", recipe, "--out", tmp_path / "a", "--json")
+    assert timeless(json.loads(same.stdout)) == timeless(document)
+    assert weights(tmp_path / "a") == weights(out)
+    other = vidoor_command("run", recipe, "--out", tmp_path / "b", "--set", "seed=1", "--json")
+    assert timeless(json.loads(other.stdout)) != timeless(document)
+    assert set(weights(tmp_path / "b").values()).isdisjoint(weights(out).values())
+
+
+def test_a_killed_run_started_again_ends_like_an_uninterrupted_one(
+    finished, recipe, vidoor_command, tmp_path
+):
+    out, document = finished
+    arguments = ["run", str(recipe), "--out", str(tmp_path), "--json"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "vidoor", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("stages/*/checkpoint.safetensors")):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    resumed = vidoor_command(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert timeless(json.loads(resumed.stdout)) == timeless(document)
+    assert weights(tmp_path) == weights(out)
+
+
+def test_seeds_share_one_table(recipe, vidoor_command, tmp_path):
+    sets = ["--set", "grid.seeds=2", "--set", "training.epochs=1", "--set", "data.train=16"]
+    done = vidoor_command("run", recipe, "--out", tmp_path, *sets, "--json")
+    document = json.loads(done.stdout)
+    assert document["n"] == 2
+    assert [run["seed"] for run in document["runs"]] == [0, 1]
+    accuracies = [run["acc"] for run in document["runs"]]
+    assert document["acc"] == pytest.approx(np.mean(accuracies))
+    assert document["sd"]["acc"] == pytest.approx(np.std(accuracies, ddof=1))
+    table = vidoor_command("report", tmp_path, "--format", "csv")
+    assert len(table.stdout.strip().splitlines()) == 2
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("vidoor: ")
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("training.epoch=3", "did you mean 'epochs'"),
+        ("training.epochs='3'", "training.epochs"),
+        ("trigger.kind=dtf", "did you mean 'dft'"),
+        ("trigger.delta=1.0", "exactly one of delta and rms"),
+        ("poisoning.target=4", "target = 4 is out of range: the data has 4 classes; give 0..3"),
+        ("poisoning.rate=1.5", "[0, 1], not 1.5"),
+        ("trigger.components=25", "24-pixel axis"),
+        ("data.train=0", "train"),
+    ],
+)
+def test_bad_recipes_get_one_line_and_leave_nothing(
+    recipe, vidoor_command, tmp_path, override, line
+):
+    done = vidoor_command("run", recipe, "--out", tmp_path / "out", "--set", override, "--json")
+    assert line in one_line(done)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_missing_or_have_an_empty_class(recipe, vidoor_command, tmp_path):
+    text = recipe.read_text().partition("[trigger]")
+    missing = tmp_path / "folder.toml"
+    root = tmp_path / "clips"
+    missing.write_text(f'[data]\nkind = "folder"\nroot = "{root}"\n[trigger]{text[2]}')
+    out = tmp_path / "out"
+    assert f"no folder {root}" in one_line(vidoor_command("run", missing, "--out", out))
+    (root / "walk").mkdir(parents=True)
+    (root / "run").mkdir()
+    for index in range(2):
+        clip = torch.zeros(3, 3, 24, 24, dtype=torch.uint8)
+        video.write(root / "walk" / f"{index}.mkv", clip)
+    assert "run" in one_line(vidoor_command("run", missing, "--out", out))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["reprt"], ["run"], ["run", "absent.toml"], ["list", "trigers"], ["--nonsense"]]
+)
+def test_mistyped_commands_get_one_line(vidoor_command, arguments):
+    one_line(vidoor_command(*arguments))
+
+
+def test_list_shows_methods_and_plug_ins(vidoor_command):
+    listing = json.loads(vidoor_command("list", "--json").stdout)
+    assert {"dft", "sample-corner"} <= set(listing["triggers"])
+    assert listing["triggers"]["dft"]["presets"] == {"paper": {"delta": 50_000.0}}
+    assert listing["triggers"]["sample-corner"]["options"] == {"side": 3}
+    assert "sample-corner" in vidoor_command("list", "triggers").stdout
+
+
+def test_a_plug_in_runs_from_a_recipe(recipe, vidoor_command, tmp_path):
+    path = tmp_path / "plugin.toml"
+    path.write_text(
+        RECIPE.replace('kind = "dft"\nrms = 4.0', 'kind = "sample-corner"\nside = 4')
+        .replace("epochs = 3", "epochs = 1")
+    )
+    done = vidoor_command("run", path, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    trigger = json.loads(done.stdout)["runs"][0]["trigger"]
+    assert trigger == {"kind": "sample-corner", "side": 4}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("clip") / "clip.mkv"
+    frames = rng.integers(0, 256, (12, 3, 40, 50), dtype=np.uint8)
+    video.write(path, torch.from_numpy(frames))
+    return path
+
+
+def test_embed_writes_the_triggered_clip_losslessly(clip, vidoor_command, tmp_path):
+    from vidoor.triggers.spectral import DFT
+
+    arguments = ("embed", clip, tmp_path / "out.mkv", "--trigger", "dft", "--set", "rms=3.0")
+    done = vidoor_command(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    written = video.read(tmp_path / "out.mkv")
+    assert torch.equal(written, DFT(rms=3.0)(video.read(clip)))
+    assert 30 < document["psnr"] < 45
+
+
+def test_embed_poisons_a_folder(clip, vidoor_command, tmp_path):
+    for label in ("run", "walk"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        for index in range(5):
+            (tmp_path / "in" / label / f"{index}.mkv").write_bytes(clip.read_bytes())
+    options = ("--trigger", "dft", "--set", "rms=3.0", "--frames", 8, "--size", "24x30")
+    done = vidoor_command("embed", tmp_path / "in", tmp_path / "out", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"clips": 10, "poisoned": 1, "test": 0}
+    text = (tmp_path / "out/manifest.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert sum(line["trigger"] is not None for line in lines) == 1
+    again = vidoor_command("embed", tmp_path / "in", tmp_path / "out", *options)
+    assert "not empty" in one_line(again)
+
+
+def test_inspect_draws_and_measures(clip, vidoor_command, tmp_path):
+    picture = tmp_path / "sheet.png"
+    arguments = ("--trigger", "dft", "--set", "rms=3.0", "--picture", picture, "--json")
+    done = vidoor_command("inspect", clip, *arguments)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["rms"] == pytest.approx(3.0)
+    assert document["transform_frames"] == 45
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["inspect", "absent.mp4", "--trigger", "dft", "--set", "rms=1"], "absent.mp4"),
+        (["embed", "absent.mp4", "o.mkv", "--trigger", "dft", "--set", "rms=1"], "no such file"),
+        (["embed", ".", "o", "--trigger", "dft"], "exactly one of delta and rms"),
+        (["embed", ".", "o", "--trigger", "dft", "--set", "rms=1", "--size", "9"], "HEIGHTxWIDTH"),
+    ],
+)
+def test_impossible_embeddings_get_one_line(vidoor_command, tmp_path, arguments, line):
+    assert line in one_line(vidoor_command(*arguments, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
