@@ -142,6 +142,14 @@ def test_a_split_without_class_numbers(tmp_path: Path) -> None:
     assert splits.train.labels == (0, 1)
 
 
+def test_split_files_in_other_encodings(tmp_path: Path) -> None:
+    ucf(tmp_path)
+    (tmp_path / "testlist01.txt").write_text("Walk/Walk_01.avi\n", encoding="utf-8-sig")
+    assert Folder(root=tmp_path, split="01").open(0).test.ids == ("Walk/Walk_01.avi",)
+    (tmp_path / "testlist01.txt").write_bytes("Walk/caf\xe9.avi\n".encode("latin-1"))
+    assert "1 clips are missing" in refused(Folder(root=tmp_path, split="01"))
+
+
 # ---- what is refused ---------------------------------------------------------------------------
 
 
@@ -202,7 +210,8 @@ def test_unknown_split(tmp_path: Path) -> None:
         ),
         ("testlist01.txt", "\n", "testlist01.txt lists no clips"),
         ("testlist01.txt", "clip.avi\n", "line 'clip.avi' is not of the form Class/clip.avi"),
-        ("testlist01.txt", "Walk/../a.avi\n", "is not of the form Class/clip.avi"),
+        ("testlist01.txt", "../a.avi\n", "unknown class '..'; valid: Walk, Jump"),
+        ("testlist01.txt", "Walk/..\n", "1 clips are missing, first Walk/.."),
         (
             "testlist01.txt",
             "Walk/Walk_01.avi\nWalk/Walk_01.avi\n",

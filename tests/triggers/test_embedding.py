@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidoor.triggers.embedding import Pattern, embed
-from vidoor.triggers.spectral import COLUMNS, DFT, ROWS, _spatial_index
+from vidoor.triggers.spectral import COLUMNS, DFT, ROWS, spatial_index
 from vidoor.types import Frames, Geometry
 
 
@@ -15,8 +15,8 @@ def through_the_transform(clip: Frames, trigger: DFT) -> tuple[np.ndarray, np.nd
     """The paper's way on numpy's FFT: bytes, and distance of each magnitude to a rounding tie."""
     frames, channels, height, width = clip.shape
     length = trigger.transform_frames or max(frames, trigger.start + trigger.count)
-    rows = _spatial_index(trigger, ROWS, height)
-    columns = _spatial_index(trigger, COLUMNS, width)
+    rows = spatial_index(trigger, ROWS, height)
+    columns = spatial_index(trigger, COLUMNS, width)
     band = range(trigger.start, trigger.start + trigger.count)
     levels, ties = np.empty(clip.shape, np.uint8), np.empty(clip.shape)
     for channel in range(channels):

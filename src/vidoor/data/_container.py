@@ -53,12 +53,11 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _container(path: Path) -> InputContainer:
-    # An absolute name is never taken for an address, and a playlist in disguise reaches no network.
-    name, options = str(path.absolute()), {"protocol_whitelist": "file"}
+    name = str(path.absolute())  # never taken for an address, whatever colons it has
     try:
-        return av.open(name, options=options)
+        return av.open(name)
     except UnicodeDecodeError:  # titles in an old code page are no reason to refuse the pictures
-        return av.open(name, options=options, metadata_errors="replace")
+        return av.open(name, metadata_errors="replace")
 
 
 def one_line(fault: Exception) -> str:
@@ -90,7 +89,7 @@ def census(path: Path) -> Census:
             stated = stream.frames if short else 0
         else:
             end = _stated_end(container, stream)
-            guess = step or round(0.04 / float(stream.time_base or 1))  # a packet without length
+            guess = step or max(1, round(0.04 / float(stream.time_base or 1)))  # no length
             reach += 0 if length else guess
             short = total > 0 and reach + max(guess, length) / 2 < end
             stated = round(total * end / reach) if short else 0

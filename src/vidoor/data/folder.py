@@ -228,7 +228,7 @@ def _listed(root: Path, file: str, classes: tuple[str, ...]) -> list[str]:
         if not (clip and number.isdigit()):
             clip, number = line, ""
         parts = PurePosixPath(clip).parts
-        if len(parts) != 2 or ".." in parts:
+        if len(parts) != 2:
             raise DataError(f"{root / file}: line {line!r} is not of the form Class/clip.avi")
         if parts[0] not in classes:
             raise DataError(f"{root / file}: {clip}: {unknown('class', parts[0], classes)}")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fft import fftfreq, irfftn, rfftfreq, rfftn
 from torch.nn.functional import adaptive_avg_pool2d, normalize, pad
 
 from vidoor.errors import DataError
@@ -21,15 +22,13 @@ from vidoor.types import ClipSet, Cost, Verdict
 LUMA = (0.299, 0.587, 0.114)
 MAD = 1.4826  # median of |x| -> standard deviation, where x is normal
 CUT = 6.0  # standard deviations at which a clip joins a group: chance stays below it
-LEAST = 3  # clips in a group
-FOLDS = 5
-ROUNDS = 10
+LEAST, FOLDS, ROUNDS = 3, 5, 10  # clips in a group, folds of a template, steps of growth
 STARTS = 32  # nearest-neighbour groups that a search starts from
-DRAWS = 3  # shifted sets that are searched like the real one
+DRAWS, MARGIN = 3, 2.0  # shifted sets that are searched too; an alarm exceeds their J by this
 KEPT = 0.1  # share of the bins that a template keeps, its largest ones
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
+CHUNK = 32
 TINY = 1e-9
-Rng = torch.Generator
 
 
 class Spectra(NamedTuple):
@@ -39,15 +38,12 @@ class Spectra(NamedTuple):
     bins: Tensor  # wave numbers along t, y, x, [3, bins]
     twins: Tensor  # pairs that are the same footage, bool [clips, clips]
 
-    def shifted(self, pick: Tensor, rng: Rng) -> "Spectra":
-        """The clips ``pick``, each under a random circular shift in t, y and x.
-
-        What is natural to a clip survives a shift; a pattern that the clips share does not.
-        """
+    def shifted(self, pick: Tensor, rng: torch.Generator) -> "Spectra":
+        """The clips ``pick`` under random circular shifts: natural still, but sharing no pattern."""
         rows = self.rows[pick]
-        for row in torch.view_as_complex(rows.view(len(rows), -1, 2)):
-            angle = -2 * torch.pi * (torch.rand(3, generator=rng) @ self.bins)
-            row *= torch.polar(torch.ones_like(angle), angle)
+        for part in torch.view_as_complex(rows.view(len(rows), -1, 2)).split(CHUNK):
+            angle = -2 * torch.pi * (torch.rand(len(part), 3, generator=rng) @ self.bins)
+            part *= torch.polar(torch.ones_like(angle), angle)
         return Spectra(rows, self.bins, self.twins[pick][:, pick])
 
 
@@ -82,8 +78,6 @@ class Coherence:
     """Share of the clean clips that may be flagged once there is an alarm, in (0, 0.5)."""
     floor: float = 30.0
     """Coherence J that an alarm needs at least (natural footage stays below it), 0 or more."""
-    margin: float = 2.0
-    """J must also exceed the largest J of the shifted sets by this factor, 1 or more."""
     memory: float = 512.0
     """MiB for the spectra, above 0; where all bins do not fit, a random subset is used."""
     seed: int = 0
@@ -93,7 +87,6 @@ class Coherence:
         for name, valid, text in (
             ("fpr", 0 < self.fpr < 0.5, "between 0 and 0.5"),
             ("floor", self.floor >= 0, "0 or more"),
-            ("margin", self.margin >= 1, "1 or more"),
             ("memory", self.memory > 0, "above 0"),
         ):
             if not valid:
@@ -121,11 +114,11 @@ class Coherence:
         for _ in range(DRAWS):
             shifted = spectra.shifted(torch.randperm(count, generator=rng)[:SAMPLE], rng)
             chance.append(_search(shifted, probe, rng).coherence())
-        level = max(self.floor, self.margin * max(chance))
-        j, alarm = group.coherence(), group.coherence() > level
+        level = max(self.floor, MARGIN * max(chance))
+        found = group.coherence()
         # The tail of clips without the pattern: as the normal law has it, or as the negative side.
         tail = max(NormalDist().inv_cdf(1 - self.fpr), -float(group.scores.quantile(self.fpr)))
-        threshold = tail if alarm else float("inf")
+        threshold = tail if found > level else float("inf")
         scores = torch.empty(count).scatter_(0, order, group.scores)
         members = [i for i in scores.argsort(descending=True).tolist() if scores[i] > threshold]
         twins = [order[pair].tolist() for pair in spectra.twins.triu(1).nonzero()]
@@ -133,13 +126,10 @@ class Coherence:
             ids=suspects.ids,
             scores=tuple(scores.tolist()),
             threshold=threshold,
-            calibration=(
-                f"alarm: J = {j:.1f} against {level:.1f}, at least {self.floor:g} and {self.margin:g} "
-                f"× the J of shifted clips; clips: FPR {self.fpr:g} by normal law and negative scores"
-            ),
-            alarm=alarm,
+            calibration=f"J > {level:.1f} by floor and shifted clips; FPR {self.fpr:g} by negative scores",
+            alarm=found > level,
             evidence={
-                "J": j,
+                "J": found,
                 "J_level": level,
                 "J_shifted": tuple(chance),
                 "members": tuple(suspects.ids[i] for i in members),
@@ -150,10 +140,9 @@ class Coherence:
         )
 
 
-def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: Rng) -> Spectra:
+def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: torch.Generator) -> Spectra:
     t, h, w = (n - 1 for n in suspects.geometry)
-    fft = torch.fft
-    axes = fft.fftfreq(t, 1 / t), fft.fftfreq(h, 1 / h), fft.rfftfreq(w, 1 / w)
+    axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
     bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
     fit = max(64, int(memory * 2**20 / 8 / len(order)))
     keep = torch.randperm(bins.shape[1], generator=rng)[:fit].sort().values
@@ -165,7 +154,15 @@ def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: Rng) -> Sp
         small = adaptive_avg_pool2d(volume, 8).flatten(1)
         stills.append(small.mean(0) - small.mean())
         motions.append((small - small.mean(0)).flatten())
-    _whiten(rows)
+    level = rows[:: -(-len(rows) // SAMPLE)].abs().median(0).values
+    level.clamp_(min=max(1e-6 * float(level.max()), TINY))
+    for part in rows.split(
+        CHUNK
+    ):  # level each bin over the clips, then each clip; cap; unit length
+        part /= level
+        size = part.abs()
+        part /= size.clamp_(min=size.median(1, keepdim=True).values.clamp(min=TINY))
+        part /= torch.view_as_real(part).norm(dim=(1, 2))[:, None].clamp(min=TINY)
     still, motion = normalize(torch.stack(stills)), normalize(torch.stack(motions))
     # A copy agrees as a picture too; clips that only share a trigger do not.
     twins = (still @ still.T > 0.98) & (motion @ motion.T > 0.9)
@@ -173,10 +170,10 @@ def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: Rng) -> Sp
     return Spectra(torch.view_as_real(rows).flatten(1), bins[:, keep], twins)
 
 
-def _search(spectra: Spectra, probe: Tensor, rng: Rng) -> Group:
+def _search(spectra: Spectra, probe: Tensor, rng: torch.Generator) -> Group:
     # In standard deviations of the correlation with shifted clips, which a pattern cannot widen.
-    width = _deviation(spectra.rows @ probe.T, 1)
-    width = (width / width.median().sqrt()).clamp(min=0.1 * float(width.median().sqrt()))
+    width = (spectra.rows @ probe.T).std(1)
+    width = (width / width.median().sqrt()).clamp(min=max(0.1 * float(width.median().sqrt()), TINY))
     gram = (spectra.rows @ spectra.rows.T).div_(width[:, None]).div_(width)
     gram.masked_fill_(spectra.twins, 0.0)
     group = _grow(gram, _starts(gram))
@@ -187,7 +184,7 @@ def _search(spectra: Spectra, probe: Tensor, rng: Rng) -> Group:
     return _filter(spectra, probe, confirmed, rng)
 
 
-def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: Rng) -> Group:
+def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: torch.Generator) -> Group:
     """Score all clips with templates of the members, a member with one made without it."""
     fold = _folds(spectra.twins, group.members, rng)
     if fold.max() < 1:  # one piece of footage, however often: there is nothing to compare
@@ -197,7 +194,7 @@ def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: Rng) -> Group:
     size = means.view(len(means), -1, 2).norm(dim=2)
     least = size.topk(max(1, round(KEPT * size.shape[1])), dim=1).values[:, -1:]
     bank = (means * (size >= least).repeat_interleave(2, 1)).T
-    each = spectra.rows @ bank / _deviation(probe @ bank, 0)
+    each = spectra.rows @ bank / (probe @ bank).std(0).clamp(min=TINY)
     own = each.gather(1, fold.clamp(min=0)[:, None])[:, 0]
     scores = torch.where(group.members, own, each.mean(1))
     return Group(group.members, scores / _spread(scores))
@@ -206,24 +203,7 @@ def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: Rng) -> Group:
 def _spectrum(clip: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance in grey levels, [T, H, W], and the spectrum of its difference along t, y and x."""
     volume = torch.einsum("tchw,c->thw", clip.float(), torch.tensor(LUMA))
-    return volume, torch.fft.rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
-
-
-def _whiten(rows: Tensor) -> None:
-    """Level each bin over the clips, then each clip; cap the peaks; unit length. In place."""
-    level = rows[:: -(-len(rows) // SAMPLE)].abs().median(0).values
-    level.clamp_(min=max(1e-6 * float(level.max()), TINY))
-    for row in rows:
-        row /= level
-        size = row.abs()
-        size.clamp_(min=max(float(size.median()), TINY))
-        row /= size
-        row /= torch.view_as_real(row).norm().clamp(min=TINY)
-
-
-def _deviation(values: Tensor, dim: int) -> Tensor:
-    """Robust standard deviation around zero, never zero."""
-    return (MAD * values.abs().median(dim).values).clamp(min=TINY)
+    return volume, rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
 
 
 def _spread(scores: Tensor) -> Tensor:
@@ -235,12 +215,13 @@ def _spread(scores: Tensor) -> Tensor:
 def _starts(gram: Tensor) -> Tensor:
     """First guesses at a group, bool [starts, clips]: eigenvectors and nearest neighbours."""
     basis = torch.linalg.eigh(gram).eigenvectors[:, -2:].T
-    leading = torch.cat([basis, -basis]).topk(max(LEAST, isqrt(len(gram))), 1)
+    leading = torch.cat([basis, -basis]).topk(max(LEAST, isqrt(len(gram))), 1).indices
     near = gram.topk(LEAST, 1)
     best = near.values[:, -1].topk(min(STARTS, len(gram))).indices
-    none = torch.zeros(len(leading.indices), len(gram), dtype=torch.bool)
-    sides = none.scatter(1, leading.indices, True)
-    return torch.cat([sides, (torch.eye(len(gram))[best] > 0).scatter(1, near.indices[best], True)])
+    nearest = torch.cat([best[:, None], near.indices[best]], 1)
+    starts = leading, leading[:, :LEAST], nearest
+    none = torch.zeros(len(gram), dtype=torch.bool)
+    return torch.cat([none.expand(len(i), -1).scatter(1, i, True) for i in starts])
 
 
 def _grow(gram: Tensor, groups: Tensor) -> Group:
@@ -256,7 +237,7 @@ def _grow(gram: Tensor, groups: Tensor) -> Group:
     return Group(groups[best], scores[best])
 
 
-def _folds(twins: Tensor, members: Tensor, rng: Rng) -> Tensor:
+def _folds(twins: Tensor, members: Tensor, rng: torch.Generator) -> Tensor:
     """A fold for each member, −1 for the rest; the same footage is all in one fold, [clips]."""
     first = torch.arange(len(members))
     for _ in range(ROUNDS):
@@ -280,8 +261,8 @@ def _pattern(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
     mean = (weight * spectra).sum(0)
     error = (weight * (spectra - mean).abs()).square().sum(0)
     mean *= (1 - 2 * error / mean.abs().square().clamp(min=TINY)).clamp(min=0)
-    inner = torch.fft.irfftn(mean, s=tuple(n - 1 for n in suspects.geometry))
-    pattern = pad(inner, (1, 0, 1, 0, 1, 0))
+    pattern = irfftn(mean, s=tuple(n - 1 for n in suspects.geometry))
+    pattern = pad(pattern, (1, 0, 1, 0, 1, 0))
     for axis in range(3):
         pattern = pattern.cumsum(axis)
         pattern -= pattern.mean(axis, keepdim=True)

@@ -107,8 +107,8 @@ def _transform_frames(trigger: Spectral, geometry: Geometry) -> int:
     return trigger.transform_frames
 
 
-def _spatial_index(trigger: Spectral, axis: int, length: int) -> list[int]:
-    """The ``axis``'s index set X or Y, drawn from the trigger's seed."""
+def spatial_index(trigger: Spectral, axis: int, length: int) -> list[int]:
+    """The index set X (axis ``ROWS``) or Y (``COLUMNS``), drawn from the trigger's seed."""
     wanted = trigger.components
     size = wanted if isinstance(wanted, int) else max(1, round(wanted * length))
     if size > length:
@@ -127,8 +127,8 @@ def _unit_pattern(trigger: Spectral, geometry: Geometry) -> Pattern:
     _, height, width = geometry
     return Pattern(
         trigger.basis.synthesis(length, band)[: geometry.frames],
-        trigger.basis.synthesis(height, _spatial_index(trigger, ROWS, height)),
-        trigger.basis.synthesis(width, _spatial_index(trigger, COLUMNS, width)),
+        trigger.basis.synthesis(height, spatial_index(trigger, ROWS, height)),
+        trigger.basis.synthesis(width, spatial_index(trigger, COLUMNS, width)),
     )
 
 
