@@ -19,7 +19,6 @@ from vidoor.errors import DataError
 from vidoor.registry import register
 from vidoor.types import ClipSet, Cost, Verdict
 
-LUMA = (0.299, 0.587, 0.114)
 MAD = 1.4826  # median of |x| -> standard deviation, where x is normal
 CUT = 6.0  # standard deviations at which a clip joins a group: chance stays below it
 LEAST, FOLDS, ROUNDS = 3, 5, 10  # clips in a group, folds of a template, steps of growth
@@ -27,8 +26,7 @@ STARTS = 32  # nearest-neighbour groups that a search starts from
 DRAWS, MARGIN = 3, 2.0  # shifted sets that are searched too; an alarm exceeds their J by this
 KEPT = 0.1  # share of the bins that a template keeps, its largest ones
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
-CHUNK = 32
-TINY = 1e-9
+CHUNK, TINY = 32, 1e-9
 
 
 class Spectra(NamedTuple):
@@ -39,9 +37,9 @@ class Spectra(NamedTuple):
     twins: Tensor  # pairs that are the same footage, bool [clips, clips]
 
     def shifted(self, pick: Tensor, rng: torch.Generator) -> "Spectra":
-        """The clips ``pick`` under random circular shifts: natural still, but sharing no pattern."""
+        """The clips ``pick`` under random circular shifts: still natural, but sharing nothing."""
         rows = self.rows[pick]
-        for part in torch.view_as_complex(rows.view(len(rows), -1, 2)).split(CHUNK):
+        for part in torch.split(torch.view_as_complex(rows.view(len(rows), -1, 2)), CHUNK):
             angle = -2 * torch.pi * (torch.rand(len(part), 3, generator=rng) @ self.bins)
             part *= torch.polar(torch.ones_like(angle), angle)
         return Spectra(rows, self.bins, self.twins[pick][:, pick])
@@ -63,15 +61,13 @@ class Group(NamedTuple):
 class Coherence:
     """Data-set detector: do clips carry a fixed pattern in common, and which ones?
 
-    Luminance is differenced once along t, y and x (which takes away static scenes and most of the
-    jump where a volume wraps round), transformed, whitened per bin and per clip, and clipped in
-    magnitude. Mutually coherent groups are sought in the Gram matrix and scored by a matched
-    filter, each clip with a template made without it. Chance is what randomly shifted clips and
-    negative scores show: a pattern is added, so it has no mirror image, and natural modes have.
-
-    Breaks where the pattern is shifted, sign-flipped or given a phase of its own in every clip, and
-    where fewer than about three clips carry it. A moving overlay shared by clean clips is found
-    as well. Copies of a clip do not count as agreement; they are listed as ``same_footage``.
+    Luminance is differenced along t, y and x (away go static scenes and most of the jump where a
+    volume wraps round), transformed, whitened per bin and per clip, and clipped in magnitude.
+    Coherent groups are sought in the Gram matrix and scored by a matched filter, each clip with a
+    template made without it. Chance is what randomly shifted clips and negative scores show: a
+    pattern is added, so it has no mirror image; natural modes have one. Copies of a clip are no
+    agreement (``same_footage`` lists them). Breaks where the pattern is shifted, sign-flipped or
+    out of phase in every clip, or in fewer than three; finds a moving overlay of clean clips too.
     """
 
     fpr: float = 0.001
@@ -84,13 +80,8 @@ class Coherence:
     """Seed of shifts, folds and subsets."""
 
     def __post_init__(self) -> None:
-        for name, valid, text in (
-            ("fpr", 0 < self.fpr < 0.5, "between 0 and 0.5"),
-            ("floor", self.floor >= 0, "0 or more"),
-            ("memory", self.memory > 0, "above 0"),
-        ):
-            if not valid:
-                raise ValueError(f"coherence: {name} is {getattr(self, name)}; give {text}")
+        if not (0 < self.fpr < 0.5 and self.floor >= 0 and self.memory > 0):
+            raise ValueError(f"{self}: give fpr between 0 and 0.5, floor 0 or more, memory above 0")
 
     def inspect(self, suspects: ClipSet, *, victim: object | None = None) -> Verdict:
         """Score every clip of ``suspects``; neither labels nor ``victim`` are looked at.
@@ -100,22 +91,16 @@ class Coherence:
         begin = time.perf_counter()
         count, (frames, height, width) = len(suspects), suspects.geometry
         if count < 8 or frames < 2 or min(height, width) < 8:
-            raise DataError(
-                f"{count} clips of {frames}×{height}×{width}; coherence compares clips with one "
-                "another: give at least 8 clips of at least 2×8×8"
-            )
+            raise DataError(f"{count} clips of {frames}×{height}×{width}; give 8 of 2×8×8 or more")
         # In the order of the ids, so that the order of the clips cannot change the verdict.
         order = torch.tensor(sorted(range(count), key=suspects.ids.__getitem__))
         rng = torch.Generator().manual_seed(self.seed)
         spectra = _spectra(suspects, order.tolist(), self.memory, rng)
         probe = spectra.shifted(torch.arange(min(max(count, 64), SAMPLE)) % count, rng).rows
         group = _search(spectra, probe, rng)
-        chance = []
-        for _ in range(DRAWS):
-            shifted = spectra.shifted(torch.randperm(count, generator=rng)[:SAMPLE], rng)
-            chance.append(_search(shifted, probe, rng).coherence())
-        level = max(self.floor, MARGIN * max(chance))
-        found = group.coherence()
+        picks = [torch.randperm(count, generator=rng)[:SAMPLE] for _ in range(DRAWS)]
+        chance = [_search(spectra.shifted(pick, rng), probe, rng).coherence() for pick in picks]
+        level, found = max(self.floor, MARGIN * max(chance)), group.coherence()
         # The tail of clips without the pattern: as the normal law has it, or as the negative side.
         tail = max(NormalDist().inv_cdf(1 - self.fpr), -float(group.scores.quantile(self.fpr)))
         threshold = tail if found > level else float("inf")
@@ -126,7 +111,7 @@ class Coherence:
             ids=suspects.ids,
             scores=tuple(scores.tolist()),
             threshold=threshold,
-            calibration=f"J > {level:.1f} by floor and shifted clips; FPR {self.fpr:g} by negative scores",
+            calibration=f"J > {level:.1f} by shifted clips; FPR {self.fpr:g} by negative scores",
             alarm=found > level,
             evidence={
                 "J": found,
@@ -154,34 +139,31 @@ def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: torch.Gene
         small = adaptive_avg_pool2d(volume, 8).flatten(1)
         stills.append(small.mean(0) - small.mean())
         motions.append((small - small.mean(0)).flatten())
-    level = rows[:: -(-len(rows) // SAMPLE)].abs().median(0).values
+    sizes = rows[:: -(-len(rows) // SAMPLE)].abs()
+    level = sizes.where(sizes > 0, torch.nan).nanmedian(0).values.nan_to_num(0.0)
     level.clamp_(min=max(1e-6 * float(level.max()), TINY))
-    for part in rows.split(
-        CHUNK
-    ):  # level each bin over the clips, then each clip; cap; unit length
+    for part in torch.split(rows, CHUNK):  # level bins, then clips; cap the peaks; unit length
         part /= level
         size = part.abs()
         part /= size.clamp_(min=size.median(1, keepdim=True).values.clamp(min=TINY))
         part /= torch.view_as_real(part).norm(dim=(1, 2))[:, None].clamp(min=TINY)
     still, motion = normalize(torch.stack(stills)), normalize(torch.stack(motions))
     # A copy agrees as a picture too; clips that only share a trigger do not.
-    twins = (still @ still.T > 0.98) & (motion @ motion.T > 0.9)
-    twins.fill_diagonal_(True)
+    twins = ((still @ still.T > 0.98) & (motion @ motion.T > 0.9)).fill_diagonal_(True)
     return Spectra(torch.view_as_real(rows).flatten(1), bins[:, keep], twins)
 
 
 def _search(spectra: Spectra, probe: Tensor, rng: torch.Generator) -> Group:
     # In standard deviations of the correlation with shifted clips, which a pattern cannot widen.
-    width = (spectra.rows @ probe.T).std(1)
-    width = (width / width.median().sqrt()).clamp(min=max(0.1 * float(width.median().sqrt()), TINY))
+    width = (spectra.rows @ probe.T).std(1).clamp(min=TINY)
+    width = (width / width.median().sqrt()).clamp(min=0.1 * float(width.median().sqrt()))
     gram = (spectra.rows @ spectra.rows.T).div_(width[:, None]).div_(width)
     gram.masked_fill_(spectra.twins, 0.0)
     group = _grow(gram, _starts(gram))
     first = _filter(spectra, probe, group, rng)
     confirmed = first._replace(members=first.scores > CUT)
-    if confirmed.members.sum() < LEAST:
-        return first
-    return _filter(spectra, probe, confirmed, rng)
+    enough = bool(confirmed.members.sum() >= LEAST)
+    return _filter(spectra, probe, confirmed, rng) if enough else first
 
 
 def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: torch.Generator) -> Group:
@@ -202,7 +184,7 @@ def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: torch.Generator)
 
 def _spectrum(clip: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance in grey levels, [T, H, W], and the spectrum of its difference along t, y and x."""
-    volume = torch.einsum("tchw,c->thw", clip.float(), torch.tensor(LUMA))
+    volume = torch.einsum("tchw,c->thw", clip.float(), torch.tensor([0.299, 0.587, 0.114]))
     return volume, rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
 
 
@@ -249,10 +231,9 @@ def _folds(twins: Tensor, members: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _pattern(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
-    """What the members share, in grey levels, float32 [T, H, W]: the mean of their spectra.
+    """What the members share, grey levels, float32 [T, H, W]; zero mean along each axis.
 
-    A busy clip counts less, and a bin only as far as its mean stands out of its own uncertainty.
-    What is constant along an axis is lost in the differences and left at zero.
+    A busy clip counts less, and a bin as far as its mean stands out of its own uncertainty.
     """
     sure = [i for i in members if scores[i] > 0.5 * scores[members].median()][: SAMPLE // 8]
     spectra = torch.stack([_spectrum(suspects.read(clip))[1] for clip in sure])
@@ -261,8 +242,7 @@ def _pattern(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
     mean = (weight * spectra).sum(0)
     error = (weight * (spectra - mean).abs()).square().sum(0)
     mean *= (1 - 2 * error / mean.abs().square().clamp(min=TINY)).clamp(min=0)
-    pattern = irfftn(mean, s=tuple(n - 1 for n in suspects.geometry))
-    pattern = pad(pattern, (1, 0, 1, 0, 1, 0))
+    pattern = pad(irfftn(mean, s=[n - 1 for n in suspects.geometry]), (1, 0, 1, 0, 1, 0))
     for axis in range(3):
         pattern = pattern.cumsum(axis)
         pattern -= pattern.mean(axis, keepdim=True)

@@ -1,0 +1,206 @@
+"""Coherence against clips of 1/f noise, into some of which a pattern of our own is planted."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vidoor.detectors import coherence
+from vidoor.detectors.coherence import Coherence
+from vidoor.errors import DataError
+from vidoor.registry import lookup
+from vidoor.types import ClipSet, Geometry, Verdict
+
+COUNT, POISONED = 48, 8
+SHAPE = (12, 32, 28)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def natural(seed: int, count: int = COUNT, shape: tuple[int, int, int] = SHAPE) -> NDArray[np.int_]:
+    """Grey volumes with the 1/f amplitudes of natural footage, [count, T, H, W], 0..255."""
+    rng = np.random.default_rng(seed)
+    t, y, x = (np.abs(np.fft.fftfreq(n) * n) for n in shape)
+    fall = 1 / ((1 + t)[:, None, None] * (1 + np.hypot(y[:, None], x)))
+    white = np.fft.fftn(rng.standard_normal((count, *shape)), axes=(1, 2, 3))
+    noise = np.fft.ifftn(white * fall, axes=(1, 2, 3)).real
+    noise *= rng.uniform(8, 16, (count, 1, 1, 1)) / noise.std(axis=(1, 2, 3), keepdims=True)
+    return np.clip(np.rint(128 + noise), 0, 255).astype(int)
+
+
+def pattern(
+    seed: int, rms: float = 3.0, shape: tuple[int, int, int] = SHAPE
+) -> NDArray[np.float64]:
+    """A rank-one volume of random vectors, one a axis: no basis in particular."""
+    rng = np.random.default_rng(seed)
+    t, h, w = (rng.standard_normal(n) for n in shape)
+    volume = t[:, None, None] * h[:, None] * w
+    return volume * rms / np.sqrt((volume**2).mean())
+
+
+def clips(volumes: NDArray[np.generic], labels: tuple[int, ...] | None = None) -> ClipSet:
+    grey = np.clip(np.rint(volumes), 0, 255).astype(np.uint8)
+    frames = torch.from_numpy(grey)[:, :, None].expand(-1, -1, 3, -1, -1)
+    return ClipSet(
+        ids=tuple(f"clip/{i:03d}" for i in range(len(frames))),
+        labels=labels or (0,) * len(frames),
+        classes=("a", "b"),
+        geometry=Geometry(frames.shape[1], *frames.shape[3:]),
+        read=frames.__getitem__,
+    )
+
+
+def poisoned(seed: int, rms: float = 3.0) -> NDArray[np.generic]:
+    """Natural volumes, the first few of them with the pattern of the same seed."""
+    volumes = natural(seed).astype(float)
+    volumes[:POISONED] += pattern(seed, rms)
+    return volumes
+
+
+def flagged(verdict: Verdict) -> set[int]:
+    return {i for i, score in enumerate(verdict.scores) if score > verdict.threshold}
+
+
+@pytest.fixture(scope="module")
+def verdict() -> Verdict:
+    return Coherence().inspect(clips(poisoned(0)))
+
+
+def test_registered() -> None:
+    assert lookup("detector", "coherence") is Coherence
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_finds_every_poisoned_clip_and_no_other(seed: int) -> None:
+    verdict = Coherence().inspect(clips(poisoned(seed)))
+    assert verdict.alarm
+    assert verdict.evidence["J"] > verdict.evidence["J_level"]
+    assert flagged(verdict) == set(range(POISONED))
+    assert set(verdict.evidence["members"]) == {f"clip/{i:03d}" for i in range(POISONED)}
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9])
+def test_finds_a_majority(rate: float) -> None:
+    volumes = natural(3).astype(float)
+    many = round(rate * COUNT)
+    volumes[:many] += pattern(3)
+    assert flagged(Coherence().inspect(clips(volumes))) == set(range(many))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clean_clips_do_not_alarm(seed: int) -> None:
+    verdict = Coherence().inspect(clips(natural(seed)))
+    assert not verdict.alarm
+    assert not flagged(verdict)
+    assert verdict.evidence["members"] == ()
+    assert verdict.evidence["template"] is None
+    assert verdict.evidence["J"] < 0.7 * verdict.evidence["J_level"]
+
+
+def test_the_template_looks_like_the_pattern(verdict: Verdict) -> None:
+    template, planted = verdict.evidence["template"], pattern(0)
+    assert template.shape == SHAPE
+    assert template.dtype == np.float32
+    assert np.corrcoef(template.ravel(), planted.ravel())[0, 1] > 0.5
+    # In grey levels: the part of the pattern that it holds is as strong as the pattern.
+    assert 0.5 < (template * planted).sum() / (planted**2).sum() < 1.5
+
+
+def test_the_order_of_the_clips_does_not_matter(verdict: Verdict) -> None:
+    volumes, shuffle = poisoned(0), np.random.default_rng(1).permutation(COUNT)
+    first = clips(volumes)
+    other = clips(volumes[shuffle])
+    other = replace(other, ids=tuple(first.ids[i] for i in shuffle))
+    again = Coherence().inspect(other)
+    assert again.scores == tuple(verdict.scores[i] for i in shuffle)
+    assert again.threshold == verdict.threshold
+    assert again.evidence["members"] == verdict.evidence["members"]
+
+
+def test_labels_and_victim_are_not_looked_at(verdict: Verdict) -> None:
+    labels = tuple(int(i < POISONED) for i in range(COUNT))
+    again = Coherence().inspect(clips(poisoned(0), labels), victim=object())
+    assert (again.scores, again.threshold) == (verdict.scores, verdict.threshold)
+
+
+def test_a_member_is_scored_without_itself() -> None:
+    """Of unrelated rows no ten agree: a template that held a row's own share would say they do."""
+    rows = torch.nn.functional.normalize(torch.randn(60, 2000, generator=generator()))
+    spectra = coherence.Spectra(rows, torch.zeros(3, 1000), torch.eye(60) > 0)
+    group = coherence.Group(torch.arange(60) < 10, torch.ones(60))
+    filtered = coherence._filter(spectra, rows[30:].flip(1), group, generator())
+    assert abs(float(filtered.scores[:10].mean())) < 1.5
+
+
+def test_copies_of_clean_clips_are_listed_and_do_not_alarm() -> None:
+    volumes = natural(6)
+    volumes[1:5] = volumes[0] + np.random.default_rng(0).integers(-1, 2, (4, *SHAPE))
+    verdict = Coherence().inspect(clips(volumes))
+    assert not verdict.alarm
+    assert ("clip/000", "clip/004") in verdict.evidence["same_footage"]
+    assert len(verdict.evidence["same_footage"]) == 10
+
+
+def test_a_trigger_is_not_taken_for_a_copy(verdict: Verdict) -> None:
+    assert verdict.evidence["same_footage"] == ()
+
+
+def test_few_bins_are_enough(verdict: Verdict) -> None:
+    little = Coherence(memory=1.0).inspect(clips(poisoned(0)))
+    assert flagged(little) == set(range(POISONED))
+    assert little.scores != verdict.scores
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.full((9, 4, 16, 16), 7),
+        lambda: natural(0, 8, (2, 8, 8)),
+        lambda: natural(1, 9, (4, 16, 16)),
+        lambda: np.concatenate([natural(2, 5, (4, 16, 16)), np.zeros((20, 4, 16, 16))]),
+        lambda: np.repeat(natural(3, 1, (4, 16, 16)), 12, 0),
+    ],
+    ids=["constant", "smallest", "tiny", "mostly-black", "one-clip-twelve-times"],
+)
+def test_poor_sets_are_clean(make: Callable[[], NDArray[np.generic]]) -> None:
+    verdict = Coherence().inspect(clips(make()))
+    assert not verdict.alarm
+    assert np.isfinite(verdict.scores).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    count=st.integers(8, 24),
+    shape=st.tuples(st.integers(2, 6), st.integers(8, 17), st.integers(8, 17)),
+    seed=st.integers(0, 99),
+)
+def test_any_clean_set_gets_a_finite_score_for_each_clip(
+    count: int, shape: tuple[int, int, int], seed: int
+) -> None:
+    verdict = Coherence(seed=seed).inspect(clips(natural(seed, count, shape)))
+    assert len(verdict.scores) == count
+    assert np.isfinite(verdict.scores).all()
+    assert not verdict.alarm
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"), [(7, (4, 16, 16)), (8, (1, 16, 16)), (8, (4, 7, 16)), (8, (4, 16, 7))]
+)
+def test_too_few_or_too_small(count: int, shape: tuple[int, int, int]) -> None:
+    with pytest.raises(DataError, match=rf"^{count} clips of .*give 8 of 2×8×8 or more$"):
+        Coherence().inspect(clips(np.zeros((count, *shape))))
+
+
+@pytest.mark.parametrize(
+    "options", [{"fpr": 0.0}, {"fpr": 0.5}, {"floor": -1.0}, {"memory": 0.0}, {"fpr": float("nan")}]
+)
+def test_options_out_of_range(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"give fpr between 0 and 0\.5"):
+        Coherence(**options)  # type: ignore[arg-type]  # every key names a float
