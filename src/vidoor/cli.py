@@ -4,6 +4,7 @@ Exit status: 0 done, 1 findings, 2 something the user can mend (one line), 3 a f
 """
 
 import json
+import os
 import sys
 from dataclasses import fields
 from importlib.resources import files
@@ -248,6 +249,9 @@ def _rendered(table: Table) -> str:
 
 def main() -> None:
     """Entry point: run a command and turn every outcome into an exit status."""
+    # Threads that spin while they wait cost an order of magnitude where cores are shared. OpenMP
+    # reads this when torch is loaded, which no import above does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         status = app(standalone_mode=False)
     except (VidoorError, typer.TyperException) as error:
