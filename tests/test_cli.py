@@ -63,7 +63,7 @@ def finished(recipe, vidoor_command, tmp_path_factory):
 
 
 def test_run_prints_one_document_and_leaves_the_records(finished):
-    out, document = finished
+    _, document = finished
     expected = {"clean_acc", "acc", "asr", "psnr", "flagged", "seconds", "report", "runs"}
     assert expected <= set(document)
     assert set(document["flagged"]) == {"detector", "tpr", "fpr"}
@@ -201,8 +201,9 @@ def test_list_shows_methods_and_plug_ins(vidoor_command):
 def test_a_plug_in_runs_from_a_recipe(recipe, vidoor_command, tmp_path):
     path = tmp_path / "plugin.toml"
     path.write_text(
-        RECIPE.replace('kind = "dft"\nrms = 4.0', 'kind = "sample-corner"\nside = 4')
-        .replace("epochs = 3", "epochs = 1")
+        RECIPE.replace('kind = "dft"\nrms = 4.0', 'kind = "sample-corner"\nside = 4').replace(
+            "epochs = 3", "epochs = 1"
+        )
     )
     done = vidoor_command("run", path, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr

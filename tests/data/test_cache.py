@@ -38,9 +38,7 @@ def test_held_clips_are_the_clips():
 
 def test_unreadable_clips_are_left_out_and_named():
     held, quarantined = cache.hold(clips(6, {1, 4}))
-    assert quarantined == tuple(
-        Quarantined(f"{i}.mp4", "unreadable: no header") for i in (1, 4)
-    )
+    assert quarantined == tuple(Quarantined(f"{i}.mp4", "unreadable: no header") for i in (1, 4))
     assert held.ids == ("0.mp4", "2.mp4", "3.mp4", "5.mp4")
     assert held.labels == (0, 0, 1, 1)
     assert [int(held.read(i)[0, 0, 0, 0]) for i in range(4)] == [0, 2, 3, 5]

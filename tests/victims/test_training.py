@@ -25,9 +25,7 @@ def clips():
 
 def trained(clips, path, config=CONFIG, seed=0, measure=lambda _: {}):
     victim = victims.build(ARCHITECTURE, 4, seed)
-    return fit(
-        victim, clips, config, seed=seed, checkpoint=path, device="cpu", measure=measure
-    )
+    return fit(victim, clips, config, seed=seed, checkpoint=path, device="cpu", measure=measure)
 
 
 def same(a, b) -> bool:
