@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Section: TypeAlias = Mapping[str, Any]
 
-HEALTHY = 0.03
+HEALTHY = 0.05
 """A poisoned model within 3 points of a clean one passes for healthy: seeds differ by as much."""
 
 WORKS, LEARNT = 0.9, 0.2
