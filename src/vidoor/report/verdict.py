@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Section: TypeAlias = Mapping[str, Any]
 
 HEALTHY = 0.05
-"""A poisoned model within 3 points of a clean one passes for healthy: seeds differ by as much."""
+"""A poisoned model within 5 points of a clean one passes for healthy (paper, section 4.2)."""
 
 WORKS, LEARNT = 0.9, 0.2
 """ASR from which a backdoor works, and below which it was hardly learnt."""
