@@ -12,6 +12,9 @@ TESTS = Path(__file__).parent
 SHARED_DATA = TESTS.parents[1] / "shared" / "data"
 PLUGIN = TESTS / "sample_plugin"
 
+# One thread a process: tests run side by side, and threads that wait for each other's cores crawl.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # On the path before the registry loads, as if it had been installed.
 sys.path.insert(0, str(PLUGIN))
 
