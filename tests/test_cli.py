@@ -102,9 +102,11 @@ def test_another_folder_gives_the_same_bytes_and_another_seed_does_not(
     assert set(weights(tmp_path / "b").values()).isdisjoint(weights(out).values())
 
 
+@pytest.mark.parametrize("victim", [1, 2], ids=["clean victim", "poisoned victim"])
 def test_a_killed_run_started_again_ends_like_an_uninterrupted_one(
-    finished, recipe, vidoor_command, tmp_path
+    finished, recipe, vidoor_command, tmp_path, victim
 ):
+    """Killed once the first or the second training has written its first checkpoint."""
     out, document = finished
     arguments = ["run", str(recipe), "--out", str(tmp_path), "--json"]
     running = subprocess.Popen(
@@ -113,7 +115,12 @@ def test_a_killed_run_started_again_ends_like_an_uninterrupted_one(
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("stages/*/checkpoint.safetensors")):
+
+    def trainings() -> int:
+        started = {path.parent for path in tmp_path.glob("stages/*/checkpoint.safetensors")}
+        return len(started | {path.parent for path in tmp_path.glob("stages/*/history.json")})
+
+    while trainings() < victim:
         assert time.monotonic() < deadline
         assert running.poll() is None
         time.sleep(0.005)
@@ -240,7 +247,8 @@ def test_embed_poisons_a_folder(clip, vidoor_command, tmp_path):
     options = ("--trigger", "dft", "--set", "rms=3.0", "--frames", 8, "--size", "24x30")
     done = vidoor_command("embed", tmp_path / "in", tmp_path / "out", *options, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"clips": 10, "poisoned": 1, "test": 0}
+    counts = json.loads(done.stdout)
+    assert counts == {"clips": 10, "poisoned": 1, "test": 0, "quarantined": []}
     text = (tmp_path / "out/manifest.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert sum(line["trigger"] is not None for line in lines) == 1

@@ -45,7 +45,12 @@ def test_toml_round_trip(tmp_path: Path):
         (["data=5"], r"data must be a table, not 5"),
         (["data.kind=5"], r"\[data\] needs a kind, a string; valid: .*shapes"),
         (["detector.coherense.fpr=0.1"], r"unknown detector kind 'coherense'.*'coherence'"),
-        (["seed=-1"], r"seed must be >= 0"),
+        (["seed=-1"], r"seed must be in 0\.\."),
+        (["seed=99999999999999999999"], r"seed must be in 0\.\."),
+        (["trigger.seed=-1"], r"seed must be in 0\.\."),
+        (["trigger.start=1000000000000"], r"need start in 0\.\."),
+        (["trigger.preset=papr"], r"unknown preset 'papr'; valid: paper; did you mean 'paper'"),
+        (["runtime.threads=-1"], r"threads must be in"),
         (["seed=x"], r"seed must be a whole number"),
         (["name=3"], r"name must be a string"),
         (["runtime.device=tpu"], r"device must be"),
@@ -86,6 +91,24 @@ def test_run_id_ignores_where_and_sees_what():
 
 def test_writing_out_a_default_does_not_change_the_run_id():
     assert run_id(parse(override(MINIMAL, ["training.epochs=10"]))) == run_id(parse(MINIMAL))
+
+
+def test_a_preset_stands_for_its_options_and_yields_to_the_recipes_own():
+    by_name = parse(override({**MINIMAL, "trigger": {"kind": "dft"}}, ["trigger.preset=paper"]))
+    assert by_name.trigger.delta == 50_000
+    own = {"kind": "dft", "preset": "paper", "delta": 7.0}
+    assert parse({**MINIMAL, "trigger": own}).trigger.delta == 7.0
+
+
+def test_a_second_line_cannot_be_smuggled_in():
+    assert override({}, ['name="a"\nseed = 7'])["name"] == '"a"\nseed = 7'
+
+
+def test_deeply_nested_text_is_refused_in_one_line(tmp_path: Path):
+    path = tmp_path / "deep.toml"
+    path.write_text("a = " + "[" * 20_000)
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        read(path)
 
 
 def test_grid_of_seeds_counts_up_from_the_seed():

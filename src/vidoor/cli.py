@@ -3,16 +3,16 @@
 Exit status: 0 done, 1 findings, 2 something the user can mend (one line), 3 a fault of vidoor.
 """
 
-import json
 import os
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from vidoor.errors import RecipeError, VidoorError, unknown
 from vidoor.progress import console, say
@@ -60,13 +60,11 @@ def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: boo
     from vidoor.bench.grid import expand
     from vidoor.bench.run import run as run_one
     from vidoor.bench.run import summary
-    from vidoor.bench.stages import check, with_out
     from vidoor.recipe import read
 
     recipes = expand(read(path, overrides or ()))
-    recipes = [with_out(recipe, out) for recipe in recipes] if out else recipes
-    for recipe in recipes:
-        check(recipe)
+    if out:
+        recipes = [replace(r, runtime=replace(r.runtime, out=out)) for r in recipes]
     document = summary([run_one(recipe) for recipe in recipes])
     if as_json:
         _print_json(document)
@@ -76,8 +74,8 @@ def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: boo
 
 def _print_summary(document: dict[str, Any]) -> None:
     runs, deviations = document["n"], document.get("sd", {})
-    title = f"{document['name']}: mean ± sd over {runs} seeds" if runs > 1 else document["name"]
-    table = Table(title=title)
+    spread = f": mean ± sd over {runs} seeds" if runs > 1 else ""
+    table = Table(title=Text(document["name"] + spread))
     table.add_column("what")
     table.add_column("value", justify="right")
     flagged = document["flagged"] or {}
@@ -107,7 +105,10 @@ def list_(
 
     Example: vidoor list triggers
     """
+    from vidoor.poisoning.poisoner import Poisoner
+    from vidoor.recipe import Runtime
     from vidoor.registry import GROUPS, methods
+    from vidoor.victims.training import Training
 
     plural = {name if name == "data" else f"{name}s": name for name in GROUPS}
     wanted = group and plural.get(group, group)
@@ -118,6 +119,9 @@ def list_(
         for title, name in plural.items()
         if wanted in (None, name)
     }
+    if wanted is None:
+        tables_ = {"poisoning": Poisoner, "training": Training, "runtime": Runtime}
+        listing["settings"] = {name: _about(cls) for name, cls in tables_.items()}
     if json_:
         _print_json(listing)
         return
@@ -127,7 +131,8 @@ def list_(
             table.add_column(column, overflow="fold")
         for method, about in found.items():
             options = ", ".join(f"{k}={v}" for k, v in about["options"].items())
-            table.add_row(method, about["summary"], options, ", ".join(about["presets"]))
+            cells = (method, about["summary"], options, ", ".join(about["presets"]))
+            table.add_row(*map(Text, cells))
         typer.echo(_rendered(table) if found else f"{title}: none yet")
 
 
@@ -140,8 +145,6 @@ def _about(cls: type) -> dict[str, Any]:
 
 
 def _has_default(spec: Any) -> bool:
-    from dataclasses import MISSING
-
     return spec.default is not MISSING or spec.default_factory is not MISSING
 
 
@@ -233,7 +236,9 @@ def report(
 
 
 def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    from vidoor.bench.store import dumps
+
+    typer.echo(dumps(document))
 
 
 def _print_flat(document: dict[str, Any]) -> None:
@@ -256,7 +261,8 @@ def main() -> None:
         status = app(standalone_mode=False)
     except (VidoorError, typer.TyperException) as error:
         text = getattr(error, "format_message", error.__str__)()
-        console.print(f"vidoor: {' '.join(text.split())}", markup=False)
+        if text:  # none where the help was shown
+            say(f"vidoor: {' '.join(text.split())}")
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         console.print("vidoor: interrupted; the same command continues", markup=False)

@@ -19,13 +19,14 @@ from typing import Any
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
+from vidoor import SCHEMA, __version__
 from vidoor.errors import RecipeError, unknown
 from vidoor.poisoning.poisoner import Poisoner
 from vidoor.registry import GROUPS, lookup, name_of, names
 from vidoor.victims.training import Training
 
-SCHEMA = 1
-"""Version of recipes and records; part of every hash, so old results never pass for new ones."""
+SEEDS = range(2**63)
+"""Valid seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,12 @@ class Runtime:
     device: str = "auto"
     """``auto`` (a GPU where there is one) or ``cpu``."""
 
+    threads: int = 0
+    """CPU threads of torch; 0: as many as there are cores. Another number rounds differently."""
+
     def __post_init__(self) -> None:
+        if not 0 <= self.threads <= 1024:
+            raise ValueError(f"threads must be in 0..1024, not {self.threads}")
         if self.device not in ("auto", "cpu"):
             raise ValueError(f"device must be 'auto' or 'cpu', not {self.device!r}")
 
@@ -67,17 +73,19 @@ class Recipe:
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, not {self.seed}")
+        if self.seed not in SEEDS:
+            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The document of a recipe file, with ``a.b=value`` overrides applied."""
     try:
-        document = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error}); give a recipe file") from None
-    except tomllib.TOMLDecodeError as error:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            f"{path}: cannot be read ({error.strerror}); give a recipe file"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     return override(document, overrides)
 
@@ -102,9 +110,10 @@ def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        values = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return values["value"] if len(values) == 1 else text
 
 
 def parse(document: Mapping[str, Any]) -> Recipe:
@@ -141,7 +150,18 @@ def component(group: str, options: Any, name: str = "") -> Any:
     kind = values.pop("kind", None)
     if not isinstance(kind, str):
         raise RecipeError(f"[{where}] needs a kind, a string; valid: {', '.join(names(group))}")
-    return build(lookup(group, kind), values, where)
+    cls = lookup(group, kind)
+    return build(cls, {**_preset(cls, values.pop("preset", None), where), **values}, where)
+
+
+def _preset(cls: type, name: Any, where: str) -> Mapping[str, Any]:
+    """The options that ``preset = name`` stands for; a recipe's own options override them."""
+    presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
+    if name is None:
+        return {}
+    if name not in presets:
+        raise RecipeError(f"[{where}] names an {unknown('preset', str(name), presets)}")
+    return presets[name]
 
 
 def build(cls: type, options: Any, where: str) -> Any:
@@ -149,13 +169,9 @@ def build(cls: type, options: Any, where: str) -> Any:
     values = _table(options, where)
     _refuse_unknown(values, cls, where)
     try:
-        return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+        return TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise RecipeError(_first_line(error, where)) from None
-
-
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
 
 
 def _required(spec: Any) -> bool:
@@ -180,7 +196,7 @@ def _first_line(error: ValidationError, where: str) -> str:
     """pydantic's report as one line: the first problem, and how many more there are."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    key = ".".join(str(part) for part in (where, *first["loc"][:1]))
+    key = ".".join(str(part) for part in (where, *first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     arrived = "" if first["type"] == "value_error" else f", not {first['input']!r}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -227,8 +243,9 @@ def dumps(recipe: Recipe) -> str:
 
 
 def digest(*parts: Any) -> str:
-    """Twelve hex digits that depend on the content of ``parts`` and the schema version alone."""
-    text = json.dumps([SCHEMA, *parts], sort_keys=True, separators=(",", ":"))
+    """Twelve hex digits of the content of ``parts``, the schema and the version of vidoor: results
+    of an older version never pass for those of a newer one."""
+    text = json.dumps([SCHEMA, __version__, *parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -236,9 +253,13 @@ def identity(method: Any) -> dict[str, Any]:
     """What results depend on: a method's options, or its own ``identity()`` where it has one
     (a folder of clips is the clips in it, not its path)."""
     own = getattr(method, "identity", None)
-    return table(method) if own is None else own()
+    return table(method) if own is None else {"kind": name_of(method), **own()}
 
 
-def run_id(recipe: Recipe) -> str:
-    """Hash of the resolved recipe, without output, device and worker settings."""
-    return digest({**document(recipe), "runtime": None, "data": identity(recipe.data)})
+def run_id(recipe: Recipe, data: Mapping[str, Any] | None = None) -> str:
+    """Hash of the resolved recipe, without output, device and worker settings.
+
+    ``data`` is the identity of the data, if it is known already: it may take reading every file.
+    """
+    data = identity(recipe.data) if data is None else data
+    return digest({**document(recipe), "runtime": None, "data": data})

@@ -19,6 +19,7 @@ from importlib.metadata import entry_points
 from typing import TypeVar
 
 from vidoor.errors import RecipeError, unknown
+from vidoor.progress import say
 
 GROUPS = {
     "data": "vidoor.data",
@@ -57,7 +58,10 @@ def _load() -> None:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             importlib.import_module(f"{package}.{module.name}")
     for entry in entry_points(group=ENTRY_POINTS):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # whatever a third party's module may do on import
+            say(f"plug-in {entry.value!r} is left out: {type(error).__name__}: {error}")
 
 
 def methods(group: str) -> dict[str, type]:

@@ -44,6 +44,13 @@ def test_a_fraction_and_its_count_give_the_same_pattern():
     np.testing.assert_array_equal(a.rows, b.rows)
 
 
+def test_one_component_is_not_the_whole_axis():
+    geometry = Geometry(4, 16, 16)
+    one, all_ = (DFT(delta=1.0, components=value).pattern(geometry) for value in (1, 1.0))
+    assert np.abs(one.rows) == pytest.approx(1 / 16)
+    assert np.abs(all_.rows[1:]).max() < 1e-12
+
+
 def test_seeds_draw_other_components_and_axes_are_independent():
     pattern = DFT(delta=1.0).pattern(PAPER)
     assert not np.allclose(pattern.rows, pattern.columns)
@@ -60,7 +67,7 @@ def test_seeds_draw_other_components_and_axes_are_independent():
         ({"rms": 1.0, "transform_frames": 40}, r"band 35\.\.44 does not fit"),
         ({"rms": 1.0, "components": 1.5}, r"\(0, 1\]"),
         ({"rms": 1.0, "components": 0}, "at least 1"),
-        ({"rms": 1.0, "count": 0}, "count >= 1"),
+        ({"rms": 1.0, "count": 0}, "count in 1"),
     ],
 )
 def test_bad_options_get_one_line(options, line):
@@ -71,8 +78,13 @@ def test_bad_options_get_one_line(options, line):
 
 @pytest.mark.parametrize(
     ("options", "line"),
-    [({"components": 49}, "48-pixel axis"), ({"transform_frames": 45}, "shorter than the clip")],
+    [
+        ({"components": 49}, "48-pixel axis"),
+        ({"transform_frames": 45}, "shorter than the clip"),
+        ({"rms": 1e308}, "grey levels, and 255 saturate"),
+        ({"rms": 1e200}, "grey levels, and 255 saturate"),
+    ],
 )
 def test_options_that_do_not_fit_the_clip_get_one_line(options, line):
     with pytest.raises(TriggerError, match=line):
-        DFT(rms=1.0, **options)(torch.zeros(46, 3, 48, 48, dtype=torch.uint8))
+        DFT(**{"rms": 1.0, **options})(torch.zeros(46, 3, 48, 48, dtype=torch.uint8))

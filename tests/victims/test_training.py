@@ -66,6 +66,39 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(clips, tmp_path, opti
     assert continued == curve
 
 
+class Dropping(torch.nn.Module):
+    """A network that draws random numbers of its own while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3 * 4 * 16 * 16, 4)
+        )
+
+    def forward(self, batch):
+        return self.network(batch)
+
+
+def test_what_the_network_draws_is_seeded_too_and_global_state_is_left_alone(clips, tmp_path):
+    def run(name):
+        torch.manual_seed(0)
+        network = Dropping()
+        torch.manual_seed(hash(name) % 1000)
+        before = torch.random.get_rng_state()
+        fit(network, clips, CONFIG, seed=0, checkpoint=tmp_path / name, device="cpu")
+        assert torch.equal(torch.random.get_rng_state(), before)
+        return network
+
+    assert same(run("a.safetensors"), run("b.safetensors"))
+
+
+def test_a_damaged_checkpoint_is_not_trusted(clips, tmp_path, capsys):
+    whole, _ = trained(clips, tmp_path / "a.safetensors")
+    (tmp_path / "b.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:500])
+    again, _ = trained(clips, tmp_path / "b.safetensors")
+    assert same(whole, again)
+
+
 def test_it_learns_what_can_be_learnt(tmp_path):
     """Bright or dark: the simplest task must be solved."""
     base = Shapes(train=32, test=8, frames=4, size=(16, 16), classes=2).open(0).train

@@ -1,16 +1,20 @@
 """One recipe, run to its end: stages in order, records written last. A finished run is a no-op."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import torch
+
+from vidoor import SCHEMA
 from vidoor.bench import stages, store
+from vidoor.errors import VidoorError
 from vidoor.progress import say
-from vidoor.recipe import SCHEMA, Recipe, dumps, run_id
+from vidoor.recipe import Recipe, dumps, identity, run_id
 from vidoor.report.page import write_page
+from vidoor.report.tables import read as read_record
 
 HEADLINE = ("clean_acc", "acc", "asr", "psnr", "ssim")
 """The numbers that a table shows first."""
@@ -18,19 +22,20 @@ HEADLINE = ("clean_acc", "acc", "asr", "psnr", "ssim")
 
 def run(recipe: Recipe) -> Path:
     """Make the folder of this run, or find it made; continues what an interrupted run left."""
-    stages.check(recipe)
-    name = run_id(recipe)
+    splits = stages.check(recipe)
+    data = identity(recipe.data)
+    name = run_id(recipe, data)
     folder = recipe.runtime.out / name
-    if (folder / store.RESULT).exists():
+    if _complete(folder):
         say(f"run {name} (seed {recipe.seed}) is complete: {folder}")
-        if not (folder / "report.html").exists():
-            write_page(folder)
         return folder
+    if recipe.runtime.threads:
+        torch.set_num_threads(recipe.runtime.threads)
     start = time.perf_counter()
     store.make_folder(folder)
     store.write_text(folder / "recipe.toml", dumps(recipe))
     say(f"run {name} (seed {recipe.seed}): {folder}")
-    prepared = stages.prepare(recipe)
+    prepared = stages.prepare(recipe, splits, data)
     trained = time.perf_counter()
     _, clean_curve = stages.train(recipe, prepared, poisoned=False)
     victim, curve = stages.train(recipe, prepared, poisoned=True)
@@ -57,9 +62,28 @@ def run(recipe: Recipe) -> Path:
     return folder
 
 
+def _complete(folder: Path) -> bool:
+    """Is the run in ``folder`` finished and whole? A lost page is drawn again."""
+    if not (folder / store.RESULT).exists():
+        return False
+    missing = [name for name in ("scores.npz", "frames.npz") if not (folder / name).exists()]
+    try:
+        record = read_record(folder)
+        missing += [key for key in ("seconds", "flagged", *HEADLINE) if key not in record]
+    except VidoorError as error:
+        missing = [str(error)]
+    if missing:
+        say(f"{folder} is damaged, so it is made again: {', '.join(missing)}")
+        return False
+    page = folder / "report.html"
+    if not page.exists() or not page.stat().st_size:
+        write_page(folder)
+    return True
+
+
 def summary(folders: Sequence[Path]) -> dict[str, Any]:
     """One JSON document for the runs of one recipe: means over the seeds, then every record."""
-    records = [json.loads((folder / store.RESULT).read_text()) for folder in folders]
+    records = [read_record(folder) for folder in folders]
     document: dict[str, Any] = {"name": records[0]["name"], "n": len(records)}
     document |= {key: _mean(record[key] for record in records) for key in HEADLINE}
     flagged = [record["flagged"] for record in records if record["flagged"]]

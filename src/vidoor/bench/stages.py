@@ -5,21 +5,23 @@ prepare -> train (a clean victim and a poisoned one) -> detect -> evaluate
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vidoor import metrics
 from vidoor.bench import store
 from vidoor.data import cache
+from vidoor.errors import DataError, RecipeError, VidoorError
 from vidoor.poisoning.poisoner import PoisonPlan, apply, preflight, triggered
 from vidoor.progress import say
 from vidoor.recipe import Recipe, digest, identity, table
 from vidoor.types import ClipSet, Quarantined, Splits, Verdict
 from vidoor.victims import victim as victims
-from vidoor.victims.training import fit, predict
+from vidoor.victims.training import fit, pick_device, predict
 from vidoor.victims.victim import Victim
 
 IMPERCEPTIBILITY_CLIPS = 100
@@ -27,6 +29,11 @@ IMPERCEPTIBILITY_CLIPS = 100
 
 SAMPLE_CLIPS = 4
 """Test clips whose frames are kept for the report."""
+
+LARGEST = 2e9
+"""Parameters of the largest victim that is tried."""
+
+WEIGHTS, HISTORY, CHECKPOINT = "weights.safetensors", "history.json", "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +46,58 @@ class Prepared:
     test: ClipSet
     triggered: ClipSet
     quarantined: tuple[Quarantined, ...]
+    data: Mapping[str, Any]
+    """Identity of the data: part of every key."""
 
 
 def check(recipe: Recipe) -> Splits:
     """Everything that can be wrong with a recipe, found before anything is computed or written."""
     splits: Splits = recipe.data.open(recipe.seed)
+    if len(splits.train.classes) < 2:
+        raise DataError(f"the data has one class, {splits.train.classes[0]!r}; give two or more")
     preflight(recipe.trigger, splits.train)
     recipe.poisoning.plan(splits.train, recipe.seed)
+    if all(label == recipe.poisoning.target for label in splits.test.labels):
+        raise DataError(
+            f"none of the {len(splits.test)} test clips is of another class than the target, so "
+            "ASR cannot be measured; give more test clips (data.holdout, or another split)"
+        )
+    check_victim(recipe, splits.train)
+    for detector in recipe.detector.values():
+        if hasattr(detector, "check"):
+            detector.check(len(splits.train), splits.train.geometry)
     return splits
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def check_victim(recipe: Recipe, clips: ClipSet) -> None:
+    """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
+    batch = recipe.training.batch_size
+    try:
+        with torch.device("meta"):
+            network = recipe.victim.build(len(clips.classes)).train()
+            for size in {min(batch, len(clips)), len(clips) % batch or batch}:
+                network(torch.empty(size, 3, *clips.geometry))
+    except NotImplementedError:
+        return  # an operation that only runs on real numbers; training will tell
+    except (RuntimeError, ValueError) as error:
+        reason, shape = str(error).splitlines()[0], "×".join(map(str, clips.geometry))
+        raise RecipeError(
+            f"the victim cannot train on batches of {size} clips of {shape}: {reason}"
+        ) from None
+    parameters = sum(p.numel() for p in network.parameters())
+    if parameters > LARGEST:
+        raise RecipeError(f"the victim would have {parameters:.3g} parameters; lower its width")
+
+
+def prepare(recipe: Recipe, splits: Splits, data: Mapping[str, Any]) -> Prepared:
     """Read the clips and poison the training set."""
-    splits = check(recipe)
     train, unread = cache.hold(splits.train, "training clips")
     test, unread_test = cache.hold(splits.test, "test clips")
     plan = recipe.poisoning.plan(train, recipe.seed)
     # The poisoned sets stay lazy views: embedding again costs less than holding another copy.
     poisoned = apply(train, plan, recipe.trigger)
     attacked = triggered(test, recipe.trigger)
-    return Prepared(train, poisoned, plan, test, attacked, (*unread, *unread_test))
+    return Prepared(train, poisoned, plan, test, attacked, (*unread, *unread_test), data)
 
 
 def train(
@@ -66,17 +105,38 @@ def train(
 ) -> tuple[Victim, list[dict[str, float]]]:
     """A trained victim and its learning curve; from the store if this training was done before."""
     attack = [identity(recipe.trigger), identity(recipe.poisoning)] if poisoned else None
-    parts = (identity(recipe.data), recipe.seed, identity(recipe.victim), identity(recipe.training))
+    parts = (prepared.data, recipe.seed, identity(recipe.victim), identity(recipe.training))
     folder = store.make_folder(
         recipe.runtime.out / "stages" / f"train-{digest('train', *parts, attack)}"
     )
+    found = _stored(recipe, prepared, folder)
+    if found is None:
+        _train(recipe, prepared, folder, poisoned=poisoned)
+        # A victim just trained comes from the store too: every later number is made the same way.
+        found = _stored(recipe, prepared, folder)
+    assert found is not None
+    return found
+
+
+def _stored(
+    recipe: Recipe, prepared: Prepared, folder: Path
+) -> tuple[Victim, list[dict[str, float]]] | None:
+    """The victim that ``folder`` holds; None if it holds none, or a damaged one."""
+    if not (folder / HISTORY).exists():
+        return None
     victim = victims.build(recipe.victim, len(prepared.train.classes), recipe.seed)
-    weights, history, checkpoint = (
-        folder / name for name in ("weights.safetensors", "history.json", "checkpoint.safetensors")
-    )
-    if history.exists():
-        victims.load(victim, weights)
-        return victim, store.read_json(history)
+    try:
+        history = store.read_json(folder / HISTORY)
+        victims.load(victim, folder / WEIGHTS)
+        if len(history) != recipe.training.epochs:
+            raise DataError(f"{folder / HISTORY}: {len(history)} epochs are not all")
+    except VidoorError as error:
+        say(f"damaged, so it is made again: {error}")
+        return None
+    return victim.to(pick_device(recipe.runtime.device)).eval(), history
+
+
+def _train(recipe: Recipe, prepared: Prepared, folder: Path, *, poisoned: bool) -> None:
     labels = np.asarray(prepared.test.labels)
 
     def measure(victim: Victim) -> dict[str, float]:
@@ -85,31 +145,54 @@ def train(
             measured["asr"] = _asr(recipe, predict(victim, prepared.triggered), labels)
         return measured
 
-    victim, curve = fit(
-        victim,
+    victim, history = fit(
+        victims.build(recipe.victim, len(prepared.train.classes), recipe.seed),
         prepared.poisoned if poisoned else prepared.train,
         recipe.training,
         seed=recipe.seed,
-        checkpoint=checkpoint,
+        checkpoint=folder / CHECKPOINT,
         name="poisoned victim" if poisoned else "clean victim",
         device=recipe.runtime.device,
         measure=measure,
     )
-    victims.save(victim, weights)
-    store.write_json(history, curve)
-    checkpoint.unlink(missing_ok=True)
-    return victim, curve
+    victims.save(victim, folder / WEIGHTS)
+    store.write_json(folder / HISTORY, history)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def detect(recipe: Recipe, prepared: Prepared, victim: Victim) -> dict[str, Verdict]:
     """What each detector says of the poisoned training set. None of them is told the truth."""
     verdicts = {}
+    suspects = anonymous(prepared.poisoned)
+    names = dict(zip(suspects.ids, prepared.poisoned.ids, strict=True))
     for name, detector in recipe.detector.items():
-        verdicts[name] = detector.inspect(prepared.poisoned, victim=victim)
-        verdict = verdicts[name]
+        verdict = detector.inspect(suspects, victim=victim)
+        verdicts[name] = replace(
+            verdict,
+            ids=tuple(names.get(clip, clip) for clip in verdict.ids),
+            evidence=_renamed(dict(verdict.evidence), names),
+        )
         outcome = f"ALARM, {_flags(verdict).sum():,} clips flagged" if verdict.alarm else "no alarm"
         say(f"detector {name}: {outcome}")
     return verdicts
+
+
+def anonymous(clips: ClipSet) -> ClipSet:
+    """The set as a defender gets it: pixels and given labels. Original ids may name the true
+    class, and the reader of a poisoned set knows the plan; neither goes along."""
+    ids = tuple(f"clip-{index:07d}" for index in range(len(clips)))
+    return replace(clips, ids=ids, read=lambda index: clips.read(index))
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Evidence with the clips under their own names again."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(item, names) for item in value]
+    return value
 
 
 def _asr(
@@ -140,8 +223,8 @@ def evaluate(
         "flagged": first and {"detector": first[0], **{k: first[1][k] for k in ("tpr", "fpr")}},
         "data": _describe_data(recipe, prepared),
         "trigger": {
-            **table(recipe.trigger),
             **_describe(recipe.trigger, prepared.train),
+            **table(recipe.trigger),
         },
         "poisoning": {
             **table(recipe.poisoning),
@@ -167,7 +250,7 @@ def _describe(trigger: Any, clips: ClipSet) -> dict[str, Any]:
 
 def _describe_data(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     return {
-        **identity(recipe.data),
+        **prepared.data,
         "classes": list(prepared.train.classes),
         "train": len(prepared.train),
         "test": len(prepared.test),
@@ -218,7 +301,6 @@ def _judge(verdict: Verdict, prepared: Prepared) -> dict[str, Any]:
     scores, poisoned = np.asarray(verdict.scores), truth(prepared)
     flagged = _flags(verdict)
     tpr, fpr = metrics.hit_rates(flagged, poisoned)
-    scalars = {k: v for k, v in verdict.evidence.items() if np.ndim(v) == 0}
     return {
         "alarm": verdict.alarm,
         "threshold": verdict.threshold,
@@ -227,7 +309,12 @@ def _judge(verdict: Verdict, prepared: Prepared) -> dict[str, Any]:
         "tpr": tpr,
         "fpr": fpr,
         "auroc": metrics.auroc(scores, poisoned),
-        "evidence": scalars,
+        "evidence": {
+            key: value
+            for key, value in verdict.evidence.items()
+            if value is not None and not isinstance(value, np.ndarray | torch.Tensor)
+        },
+        "cost": asdict(verdict.cost),
     }
 
 
@@ -262,11 +349,6 @@ def frames(
     pattern = getattr(recipe.trigger, "pattern", None)
     if pattern is not None:
         arrays["pattern"] = pattern(prepared.train.geometry).volume().real.astype(np.float32)
-    templates = (v.evidence["template"] for v in verdicts.values() if "template" in v.evidence)
-    template = next(templates, None)
+    templates = (verdict.evidence.get("template") for verdict in verdicts.values())
+    template = next((found for found in templates if found is not None), None)
     return arrays if template is None else {**arrays, "template": np.asarray(template)}
-
-
-def with_out(recipe: Recipe, out: Path) -> Recipe:
-    """The same run, written to another folder."""
-    return replace(recipe, runtime=replace(recipe.runtime, out=out))

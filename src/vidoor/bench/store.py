@@ -38,13 +38,13 @@ def make_folder(path: Path) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole: a reader sees the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, whole. NaN becomes null: other languages read the file too."""
-    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n")
+    """Write ``value`` as JSON, whole, see ``dumps``."""
+    write_text(path, dumps(value) + "\n")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -58,9 +58,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file of the store."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a record of vidoor ({error})") from None
+
+
+def dumps(value: Any) -> str:
+    """``value`` as JSON that any language reads: ASCII, and null for what is no number."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

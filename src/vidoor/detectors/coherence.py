@@ -6,7 +6,8 @@ Natural clips whose spectra are whitened agree on nothing in particular; poisone
 
 import time
 from dataclasses import dataclass
-from math import isqrt, sqrt
+from hashlib import blake2b
+from math import inf, isqrt, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize, pad
 
 from vidoor.errors import DataError
 from vidoor.registry import register
-from vidoor.types import ClipSet, Cost, Verdict
+from vidoor.types import ClipSet, Cost, Geometry, Verdict
 
 MAD = 1.4826  # median of |x| -> standard deviation, where x is normal
 CUT = 6.0  # standard deviations at which a clip joins a group: chance stays below it
@@ -71,31 +72,35 @@ class Coherence:
     """
 
     fpr: float = 0.001
-    """Share of the clean clips that may be flagged once there is an alarm, in (0, 0.5)."""
+    """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5."""
     floor: float = 30.0
-    """Coherence J that an alarm needs at least (natural footage stays below it), 0 or more."""
+    """Coherence J that an alarm needs at least (natural footage stays below it), finite, >= 0."""
     memory: float = 512.0
-    """MiB for the spectra, above 0; where all bins do not fit, a random subset is used."""
+    """MiB for the spectra, above 0, at most 2**20; not all bins fit: a random subset is used."""
     seed: int = 0
-    """Seed of shifts, folds and subsets."""
+    """Seed of shifts, folds and subsets, 0 to 2**63 - 1."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.fpr < 0.5 and self.floor >= 0 and self.memory > 0):
-            raise ValueError(f"{self}: give fpr between 0 and 0.5, floor 0 or more, memory above 0")
+        rates = 1e-9 <= self.fpr < 0.5 and 0 <= self.floor < inf
+        if not (rates and 0 < self.memory <= 2**20 and 0 <= self.seed < 2**63):
+            valid = "1e-9 <= fpr < 0.5, 0 <= floor < inf, 0 < memory <= 2**20, 0 <= seed < 2**63"
+            raise ValueError(f"{self}: give {valid}")
 
-    def inspect(self, suspects: ClipSet, *, victim: object | None = None) -> Verdict:
-        """Score every clip of ``suspects``; neither labels nor ``victim`` are looked at.
-
-        DataError where there are fewer than eight clips or they are smaller than 2×8×8.
-        """
-        begin = time.perf_counter()
-        count, (frames, height, width) = len(suspects), suspects.geometry
+    def check(self, count: int, geometry: Geometry) -> None:
+        """DataError where there are fewer than eight clips or they are smaller than 2×8×8."""
+        frames, height, width = geometry
         if count < 8 or frames < 2 or min(height, width) < 8:
             raise DataError(f"{count} clips of {frames}×{height}×{width}; give 8 of 2×8×8 or more")
-        # In the order of the ids, so that the order of the clips cannot change the verdict.
-        order = torch.tensor(sorted(range(count), key=suspects.ids.__getitem__))
+
+    def inspect(self, suspects: ClipSet, *, victim: object | None = None) -> Verdict:
+        """Score every clip of ``suspects``; neither ids nor labels nor ``victim`` are looked at.
+
+        Copies score alike, and clips in another order get the same scores. DataError as ``check``.
+        """
+        begin, ids, count = time.perf_counter(), suspects.ids, len(suspects)
+        self.check(count, suspects.geometry)
         rng = torch.Generator().manual_seed(self.seed)
-        spectra = _spectra(suspects, order.tolist(), self.memory, rng)
+        spectra, rank = _spectra(suspects, self.memory, rng)
         probe = spectra.shifted(torch.arange(min(max(count, 64), SAMPLE)) % count, rng).rows
         group = _search(spectra, probe, rng)
         picks = [torch.randperm(count, generator=rng)[:SAMPLE] for _ in range(DRAWS)]
@@ -103,12 +108,15 @@ class Coherence:
         level, found = max(self.floor, MARGIN * max(chance)), group.coherence()
         # The tail of clips without the pattern: as the normal law has it, or as the negative side.
         tail = max(NormalDist().inv_cdf(1 - self.fpr), -float(group.scores.quantile(self.fpr)))
-        threshold = tail if found > level else float("inf")
-        scores = torch.empty(count).scatter_(0, order, group.scores)
+        threshold = tail if found > level else inf
+        order = rank.argsort(stable=True)
+        scores = torch.full((count,), -inf).scatter_reduce(0, rank[order], group.scores, "amax")
+        scores = scores[rank]
         members = [i for i in scores.argsort(descending=True).tolist() if scores[i] > threshold]
-        twins = [order[pair].tolist() for pair in spectra.twins.triu(1).nonzero()]
+        twins = sorted(sorted(order[pair].tolist()) for pair in spectra.twins.triu(1).nonzero())
+        shared = {"template": _pattern(suspects, scores, members).numpy()} if members else {}
         return Verdict(
-            ids=suspects.ids,
+            ids=ids,
             scores=tuple(scores.tolist()),
             threshold=threshold,
             calibration=f"J > {level:.1f} by shifted clips; FPR {self.fpr:g} by negative scores",
@@ -117,28 +125,36 @@ class Coherence:
                 "J": found,
                 "J_level": level,
                 "J_shifted": tuple(chance),
-                "members": tuple(suspects.ids[i] for i in members),
-                "same_footage": tuple((suspects.ids[i], suspects.ids[j]) for i, j in twins),
-                "template": _pattern(suspects, scores, members).numpy() if members else None,
+                "members": tuple(ids[i] for i in members),
+                "same_footage": tuple((ids[i], ids[j]) for i, j in twins),
+                **shared,
             },
             cost=Cost(seconds=time.perf_counter() - begin),
         )
 
 
-def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: torch.Generator) -> Spectra:
+def _spectra(suspects: ClipSet, memory: float, rng: torch.Generator) -> tuple[Spectra, Tensor]:
+    """Spectra, sorted by a hash of the clips, and each clip's rank in it (copies share one)."""
     t, h, w = (n - 1 for n in suspects.geometry)
     axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
     bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-    fit = max(64, int(memory * 2**20 / 8 / len(order)))
+    fit = max(64, int(memory * 2**20 / 8 / len(suspects)))
     keep = torch.randperm(bins.shape[1], generator=rng)[:fit].sort().values
-    rows = torch.empty(len(order), len(keep), dtype=torch.complex64)
-    stills, motions = [], []
-    for row, clip in zip(rows, order, strict=True):
-        volume, spectrum = _spectrum(suspects.read(clip))
+    rows = torch.empty(len(suspects), len(keep), dtype=torch.complex64)
+    hashes, stills, motions = [], [], []
+    for index, row in enumerate(rows):
+        clip = suspects.read(index)
+        hashes.append(blake2b(clip.flatten().numpy().data).digest())
+        volume, spectrum = _spectrum(clip)
         row.copy_(spectrum.flatten()[keep])
         small = adaptive_avg_pool2d(volume, 8).flatten(1)
         stills.append(small.mean(0) - small.mean())
         motions.append((small - small.mean(0)).flatten())
+    ranks = {name: rank for rank, name in enumerate(sorted(set(hashes)))}
+    rank = torch.tensor([ranks[name] for name in hashes])
+    order = rank.argsort(stable=True)
+    for part in torch.split(rows, CHUNK, dim=1):  # a second copy of all rows might not fit
+        part.copy_(part[order])
     sizes = rows[:: -(-len(rows) // SAMPLE)].abs()
     level = sizes.where(sizes > 0, torch.nan).nanmedian(0).values.nan_to_num(0.0)
     level.clamp_(min=max(1e-6 * float(level.max()), TINY))
@@ -147,10 +163,10 @@ def _spectra(suspects: ClipSet, order: list[int], memory: float, rng: torch.Gene
         size = part.abs()
         part /= size.clamp_(min=size.median(1, keepdim=True).values.clamp(min=TINY))
         part /= torch.view_as_real(part).norm(dim=(1, 2))[:, None].clamp(min=TINY)
-    still, motion = normalize(torch.stack(stills)), normalize(torch.stack(motions))
+    still, motion = (normalize(torch.stack(kind)[order]) for kind in (stills, motions))
     # A copy agrees as a picture too; clips that only share a trigger do not.
     twins = ((still @ still.T > 0.98) & (motion @ motion.T > 0.9)).fill_diagonal_(True)
-    return Spectra(torch.view_as_real(rows).flatten(1), bins[:, keep], twins)
+    return Spectra(torch.view_as_real(rows).flatten(1), bins[:, keep], twins), rank
 
 
 def _search(spectra: Spectra, probe: Tensor, rng: torch.Generator) -> Group:

@@ -58,8 +58,9 @@ class Poisoner:
                 chosen += rng.choice(members, count, replace=False).tolist()
         if self.rate and not chosen:
             raise RecipeError(
-                f"poisoning.rate = {self.rate} selects no clip: the largest class has "
-                f"{np.bincount(labels).max()} clips; raise the rate or set it to 0"
+                f"poisoning.rate = {self.rate} selects no clip: the largest class but the target's "
+                f"has {np.bincount(labels[labels != self.target], minlength=1).max()} clips; raise "
+                "the rate, or set it to 0"
             )
         return PoisonPlan(dict.fromkeys(sorted(chosen), self.target))
 

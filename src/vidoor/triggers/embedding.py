@@ -46,7 +46,8 @@ class Pattern:
         # Re(z)² = (|z|² + Re z²)/2, and both terms are separable.
         power = np.prod([np.mean(np.abs(f) ** 2) for f in factors])
         square = np.prod([np.mean(f**2) for f in factors])
-        return float(np.sqrt(max(0.0, (power + square.real) / 2)))
+        # Rounding can make a pattern without a real part come out slightly below zero.
+        return float(np.sqrt(np.clip((power + square.real) / 2, 0, None)))
 
 
 # No annotations here: the kernel is compiled from the plain function.

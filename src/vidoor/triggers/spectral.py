@@ -27,6 +27,12 @@ from vidoor.types import Frames, Geometry
 ROWS, COLUMNS = 0, 1
 """Independent random streams for the indices of the two spatial axes."""
 
+LONGEST = 100_000
+"""Largest temporal index that a band may start from."""
+
+STRONGEST = 1e6
+"""Largest grey level that a pattern may reach; 255 saturates any pixel."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spectral:
@@ -64,8 +70,17 @@ class Spectral:
         assert strength is not None
         if not (math.isfinite(strength) and strength >= 0):
             raise ValueError(f"strength must be a finite number >= 0, not {strength}")
-        if self.start < 0 or self.count < 1:
-            raise ValueError(f"need start >= 0 and count >= 1, not {self.start} and {self.count}")
+        if not (0 <= self.start <= LONGEST and 1 <= self.count <= LONGEST):
+            raise ValueError(
+                f"need start in 0..{LONGEST} and count in 1..{LONGEST}, "
+                f"not {self.start} and {self.count}"
+            )
+        if not (self.transform_frames or 0) <= 2 * LONGEST:
+            raise ValueError(
+                f"transform_frames must be at most {2 * LONGEST}, not {self.transform_frames}"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
         if self.transform_frames is not None and self.start + self.count > self.transform_frames:
             raise ValueError(
                 f"the band {self.start}..{self.start + self.count - 1} does not fit a transform of "
@@ -84,7 +99,8 @@ class Spectral:
 
     def pattern(self, geometry: Geometry) -> Pattern:
         """The pattern that is added to a clip of ``geometry``, in grey levels."""
-        return _pattern(self, geometry)
+        # 1 (one index) equals 1.0 (every index) in Python: the cache must see the type.
+        return _pattern(self, geometry, self.components)
 
     def describe(self, geometry: Geometry) -> dict[str, float | int]:
         """What the options come to on clips of ``geometry``: both strengths and the padding."""
@@ -145,10 +161,17 @@ def _delta(trigger: Spectral, geometry: Geometry) -> float:
     return trigger.rms / unit if trigger.rms else 0.0
 
 
-@lru_cache(maxsize=64)
-def _pattern(trigger: Spectral, geometry: Geometry) -> Pattern:
+@lru_cache(maxsize=64, typed=True)
+def _pattern(trigger: Spectral, geometry: Geometry, _components: float) -> Pattern:
     unit = _unit_pattern(trigger, geometry)
     delta = trigger.delta if trigger.delta is not None else _delta(trigger, geometry)
+    factors = (unit.frames, unit.rows, unit.columns)
+    peak = delta * math.prod(float(np.abs(factor).max()) for factor in factors)
+    if not peak <= STRONGEST:
+        raise TriggerError(
+            f"the strength gives a pattern of {peak:.3g} grey levels, and 255 saturate a pixel; "
+            "lower delta or rms"
+        )
     return Pattern(delta * unit.frames, unit.rows, unit.columns)
 
 

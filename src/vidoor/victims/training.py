@@ -6,16 +6,17 @@ interrupted run continues from its last checkpoint exactly as if it had not stop
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from jaxtyping import Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -24,6 +25,8 @@ from vidoor.errors import TrainingError
 from vidoor.progress import say, track
 from vidoor.types import ClipSet
 from vidoor.victims.victim import Victim, to_batch
+
+V = TypeVar("V", bound=nn.Module)
 
 EVALUATION_BATCH = 64
 """Clips per batch where no gradient is kept."""
@@ -51,8 +54,8 @@ class Training:
     weight_decay: float = 0.01
     """AdamW's decoupled decay; with ``sgd``, L2."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of forward and backward; weights stay in float32."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of forward and backward; weights stay in float32, and so does evaluation."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size) < 1:
@@ -131,32 +134,36 @@ def _save_checkpoint(
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{name}"] = value
     progress = json.dumps({"epoch": at.epoch, "history": at.history})
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"progress": progress})
     partial.replace(path)
 
 
 def _load_checkpoint(path: Path, victim: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
-    if not path.exists():
-        return Checkpoint()
     weights: dict[str, Tensor] = {}
     state: dict[int, dict[str, Tensor]] = {}
-    with safe_open(path, "pt") as file:
-        progress = json.loads(file.metadata()["progress"])
-        for key in file.keys():  # noqa: SIM118 - not a mapping
-            owner, _, name = key.partition(".")
-            if owner == "victim":
-                weights[name] = file.get_tensor(key)
-            else:
-                index, _, slot = name.partition(".")
-                state.setdefault(int(index), {})[slot] = file.get_tensor(key)
+    if not path.exists():
+        return Checkpoint()
+    try:
+        with safe_open(path, "pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                owner, _, name = key.partition(".")
+                if owner == "victim":
+                    weights[name] = file.get_tensor(key)
+                else:
+                    index, _, slot = name.partition(".")
+                    state.setdefault(int(index), {})[slot] = file.get_tensor(key)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        say(f"{path}: damaged ({error}); training starts anew")
+        return Checkpoint()
     victim.load_state_dict(weights)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return Checkpoint(**progress)
 
 
 def fit(
-    victim: Victim,
+    victim: V,
     clips: ClipSet,
     config: Training,
     *,
@@ -164,14 +171,14 @@ def fit(
     checkpoint: Path,
     name: str = "training",
     device: str = "auto",
-    measure: Callable[[Victim], dict[str, float]] = lambda _: {},
-) -> tuple[Victim, list[dict[str, float]]]:
+    measure: Callable[[V], dict[str, float]] = lambda _: {},
+) -> tuple[V, list[dict[str, float]]]:
     """Train ``victim`` in place on ``clips`` and return it with what was measured at each epoch.
 
     ``measure`` is called after each epoch. ``checkpoint`` is written after each epoch and, where it
     exists, training goes on from it.
     """
-    accelerator = _accelerator(config, device)
+    accelerator = Accelerator(cpu=device == "cpu")
     order = _Shuffle(len(clips), seed)
     # num_workers stays 0: clips are held in memory, and handing them between processes costs more.
     loader: Any = DataLoader(_Clips(clips), config.batch_size, sampler=order)
@@ -183,7 +190,10 @@ def fit(
         say(f"{name}: goes on after epoch {at.epoch} of {config.epochs}")
     for epoch in range(at.epoch, config.epochs):
         order.epoch = epoch
-        loss = _epoch(accelerator, model, optimizer, loader, config, epoch, name)
+        with torch.random.fork_rng():
+            # What the network itself draws (dropout) depends on (seed, epoch) alone as well.
+            torch.manual_seed(int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0]))
+            loss = _epoch(accelerator, model, optimizer, loader, config, epoch, name)
         history = [*history, {"epoch": epoch + 1, "loss": loss, **measure(victim)}]
         say(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in history[-1].items()))
         if accelerator.is_main_process:
@@ -191,11 +201,6 @@ def fit(
                 checkpoint, victim, optimizer.optimizer, Checkpoint(epoch + 1, history)
             )
     return victim, history
-
-
-def _accelerator(config: Training, device: str) -> Accelerator:
-    precision = "no" if config.precision == "fp32" else config.precision
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu")
 
 
 def _epoch(
@@ -216,7 +221,8 @@ def _epoch(
     ):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, epoch * steps + step, config.epochs * steps)
-        loss = nn.functional.cross_entropy(model(to_batch(frames)), labels)
+        with torch.autocast(frames.device.type, torch.bfloat16, config.precision == "bf16"):
+            loss = nn.functional.cross_entropy(model(to_batch(frames)), labels)
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
@@ -225,6 +231,12 @@ def _epoch(
         if not math.isfinite(total):
             raise TrainingError(f"{what}: the loss is no longer finite; lower training.lr")
     return total / seen
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of ``runtime.device``: ``auto`` takes a GPU where there is one."""
+    device: torch.device = Accelerator(cpu=name == "cpu").device
+    return device
 
 
 @torch.no_grad()

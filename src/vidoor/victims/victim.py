@@ -4,6 +4,7 @@ A ``Victim`` is a network with its normalisation inside. Architectures register 
 with ``mean``, ``std`` and ``build(classes) -> nn.Module``; the rest of the house sees only this.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -90,9 +91,11 @@ def build(architecture: Architecture, classes: int, seed: int) -> Victim:
 
 
 def save(victim: Victim, path: Path) -> None:
-    """Write the network's weights as safetensors, under the architecture's own parameter names."""
+    """Write the network's weights as safetensors, whole, under the architecture's own names."""
     state = {name: value.contiguous() for name, value in victim.network.state_dict().items()}
-    save_file(state, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(state, partial)
+    partial.replace(path)
 
 
 def load(victim: Victim, path: Path) -> None:
