@@ -150,7 +150,7 @@ def _has_default(spec: Any) -> bool:
 
 def _shown(spec: Any) -> Any:
     value = spec.default
-    return list(value) if isinstance(value, tuple) else value
+    return str(value) if isinstance(value, Path) else value
 
 
 @app.command()

@@ -1,8 +1,10 @@
 import hashlib
+import os
 import pickle
 import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from vidoor.data import video
 from vidoor.data.folder import Folder
+from vidoor.data.shapes import Shapes
 from vidoor.errors import ClipError, DataError
 from vidoor.registry import lookup
 from vidoor.types import Geometry
@@ -148,6 +151,9 @@ def test_split_files_in_other_encodings(tmp_path: Path) -> None:
     assert Folder(root=tmp_path, split="01").open(0).test.ids == ("Walk/Walk_01.avi",)
     (tmp_path / "testlist01.txt").write_bytes("Walk/caf\xe9.avi\n".encode("latin-1"))
     assert "1 clips are missing" in refused(Folder(root=tmp_path, split="01"))
+    name = os.fsdecode("caf\xe9.avi".encode("latin-1"))
+    (tmp_path / "Walk" / name).touch()
+    assert Folder(root=tmp_path, split="01").open(0).test.ids == (f"Walk/{name}",)
 
 
 # ---- what is refused ---------------------------------------------------------------------------
@@ -206,12 +212,26 @@ def test_unknown_split(tmp_path: Path) -> None:
         (
             "testlist01.txt",
             "Walk/Walk_01.avi\nRun/a.avi\n",
-            "testlist01.txt: Run/a.avi: unknown class 'Run'; valid: Walk, Jump",
+            "testlist01.txt, line 2: Run/a.avi: unknown class 'Run'; valid: Walk, Jump",
         ),
         ("testlist01.txt", "\n", "testlist01.txt lists no clips"),
-        ("testlist01.txt", "clip.avi\n", "line 'clip.avi' is not of the form Class/clip.avi"),
-        ("testlist01.txt", "../a.avi\n", "unknown class '..'; valid: Walk, Jump"),
-        ("testlist01.txt", "Walk/..\n", "1 clips are missing, first Walk/.."),
+        (
+            "testlist01.txt",
+            "clip.avi\n",
+            "testlist01.txt, line 1: 'clip.avi' is not of the form Class/clip.avi",
+        ),
+        *(
+            (
+                "testlist01.txt",
+                f"Walk/Walk_01.avi\n\n{line}\n",
+                f"testlist01.txt, line 3: {line!r} is",
+            )
+            for line in ("../a.avi", "Walk/..", "/a.avi", "Walk//a.avi", "./a.avi", "Walk/\\a.avi")
+        ),
+        ("testlist01.txt", "/etc/Walk/a.avi\n", "line 1: '/etc/Walk/a.avi' is not of the form"),
+        ("classInd.txt", "1 Walk\n2 ..\n", "classInd.txt, line 2: '..' cannot be a class"),
+        ("classInd.txt", "1 /tmp\n2 Walk\n", "classInd.txt, line 1: '/tmp' cannot be a class"),
+        ("trainlist01.txt", f"Walk/Walk_00.avi {'9' * 5000}\n", "its class is 1"),
         (
             "testlist01.txt",
             "Walk/Walk_01.avi\nWalk/Walk_01.avi\n",
@@ -243,6 +263,47 @@ def test_class_numbers_that_do_not_fit_the_folders(tmp_path: Path) -> None:
 def test_options_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"folder: .* give"):
         Folder(root=Path("x"), **options)
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "fits"),
+    [
+        (4096, (512, 1024), True),
+        (4096, (512, 1025), False),
+        (4097, (16, 16), False),
+        (2, (8192, 8192), True),
+        (2, (8193, 16), False),
+        (2, (16, 8193), False),
+    ],
+)
+def test_no_clip_is_larger_than_memory(frames: int, size: tuple[int, int], fits: bool) -> None:
+    for make in (partial(Folder, root=Path("x")), Shapes):
+        if fits:
+            make(frames=frames, size=size)
+        else:
+            with pytest.raises(ValueError, match=r"(folder|shapes): .*; give [^\n]*$"):
+                make(frames=frames, size=size)
+
+
+# ---- a data set from a stranger ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", [None, "01"])
+@pytest.mark.parametrize("name", ["Walk/Walk_01.avi", "classInd.txt"])
+def test_links_do_not_lead_out(tmp_path: Path, split: str | None, name: str) -> None:
+    root = ucf(tmp_path / "set")
+    within = root / "kept"
+    (root / name).rename(within)
+    (root / name).symlink_to(within)
+    Folder(root=root, split=split).open(0)
+    (root / name).unlink()
+    (root / name).symlink_to(within.rename(tmp_path / "secret"))
+    assert f"{root / name} is a link out of {root}" in refused(Folder(root=root, split=split))
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(fill(tmp_path / "set", a=2), target_is_directory=True)
+    assert len(Folder(root=tmp_path / "link").open(0).train) == 1
 
 
 # ---- identity ----------------------------------------------------------------------------------
@@ -277,6 +338,23 @@ def test_identity_changes_with_the_files(tmp_path: Path, change: object) -> None
     after = folder.identity()
     assert before.pop("content") != after.pop("content")
     assert before == after
+
+
+def test_identity_of_what_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a clip is left out of a run, so it must not stop one."""
+    folder = Folder(root=fill(tmp_path, a=2, b=2))
+    whole = folder.identity()
+    real = Path.open
+
+    def locked(path: Path, *arguments: object, **options: object) -> object:
+        if path.name == "a_01.avi":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", locked)
+    assert folder.identity() == folder.identity() != whole
+    monkeypatch.undo()
+    assert folder.identity() == whole
 
 
 def test_identity_changes_with_names_and_options(tmp_path: Path) -> None:

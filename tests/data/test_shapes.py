@@ -129,6 +129,8 @@ def test_the_classes() -> None:
         ({"classes": 25}, "classes is 25; give 2 to 24"),
         ({"train": 7}, "train is 7; give at least one clip for each of the 8 classes"),
         ({"test": 0}, "test is 0; give at least one clip"),
+        ({"train": 10**7 + 1}, "train is 10000001; give at most 10000000 clips"),
+        ({"test": 10**15}, "test is 1000000000000000; give at most 10000000 clips"),
         ({"frames": 1}, "frames is 1; give 2 or more"),
         ({"size": (48, 15)}, r"size is \(48, 15\); give height and width of 16 or more"),
     ],

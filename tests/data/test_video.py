@@ -181,6 +181,52 @@ def test_writing_refuses(tmp_path: Path, name: str, options: Any, message: str) 
     assert not list(tmp_path.iterdir())
 
 
+# ---- frame rate and sound ----------------------------------------------------------------------
+
+RATES = [Fraction(30_000, 1001), Fraction(1, 100), Fraction(12), Fraction(119, 7), Fraction(1000)]
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("frames", [1, 2, 40])
+def test_a_frame_rate_comes_back(tmp_path: Path, rate: Fraction, frames: int) -> None:
+    video.write(tmp_path / "a.mkv", scene(frames), fps=rate)
+    assert video.about(tmp_path / "a.mkv") == (rate, False)
+    assert len(video.read(tmp_path / "a.mkv")) == frames
+
+
+def test_a_variable_frame_rate_keeps_the_duration(tmp_path: Path) -> None:
+    """Frame i at i² ticks of 1/25 s: 29 steps in 841 ticks."""
+    for name in ("vfr.mkv", "vfr.mp4"):
+        path = encode(tmp_path / name, scene(30), "libx264", times=(i * i for i in range(30)))
+        assert float(video.about(path).rate) == pytest.approx(29 / (841 / 25), rel=1e-3)
+
+
+def test_reordered_frames_of_an_avi(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.avi", scene(30), "mpeg4", bf="2")
+    assert video.about(path).rate == 25
+
+
+def test_sound_is_noticed(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        samples.sample_rate, samples.pts = 8000, 0
+        container.mux(sound.encode(samples))
+        for picture in scene(3).permute(0, 2, 3, 1).contiguous().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+        container.mux(sound.encode())
+    assert video.about(tmp_path / "a.mkv") == (10, True)
+
+
+def test_what_is_no_clip_has_no_rate(tmp_path: Path) -> None:
+    (tmp_path / "a.mkv").write_text("not a clip")
+    with pytest.raises(ClipError, match="unreadable"):
+        video.about(tmp_path / "a.mkv")
+
+
 # ---- sampling and geometry ---------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """What every registered data-set detector must do. Registering one is enough to be here."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -45,9 +46,35 @@ class TestEveryDetector:
         assert all((suspects.read(i) == clip).all() for i, clip in enumerate(before))
 
     def test_ids_decide_nothing(self, cls, suspects, victim):
-        renamed = replace(suspects, ids=tuple(f"x/{name}" for name in suspects.ids))
-        verdict = cls().inspect(renamed, victim=victim)
-        assert verdict.scores == cls().inspect(suspects, victim=victim).scores
+        verdict = cls().inspect(suspects, victim=victim)
+        renamed = cls().inspect(replace(suspects, ids=suspects.ids[::-1]), victim=victim)
+        assert renamed.ids == suspects.ids[::-1]
+        assert renamed.scores == verdict.scores
+        assert (renamed.alarm, renamed.threshold) == (verdict.alarm, verdict.threshold)
+
+    def test_scores_follow_their_clips(self, cls, suspects, victim):
+        order = np.random.default_rng(0).permutation(len(suspects)).tolist()
+        shuffled = replace(
+            suspects,
+            ids=tuple(suspects.ids[i] for i in order),
+            labels=tuple(suspects.labels[i] for i in order),
+            read=lambda i: suspects.read(order[i]),
+        )
+        verdict = cls().inspect(suspects, victim=victim)
+        again = cls().inspect(shuffled, victim=victim)
+        assert again.scores == tuple(verdict.scores[i] for i in order)
+        assert (again.alarm, again.threshold) == (verdict.alarm, verdict.threshold)
+
+    def test_evidence_is_json_but_for_its_arrays(self, cls, suspects, victim):
+        evidence = cls().inspect(suspects, victim=victim).evidence
+        plain = {k: v for k, v in evidence.items() if not isinstance(v, np.ndarray)}
+        json.dumps(plain, allow_nan=False)
+        assert None not in plain.values()
+
+    def test_what_it_checks_beforehand_is_what_it_can_inspect(self, cls, suspects):
+        check = getattr(cls(), "check", None)  # optional
+        if check is not None:
+            check(len(suspects), suspects.geometry)
 
     def test_it_goes_through_a_recipe_unchanged(self, cls):
         written = table(cls())

@@ -1,7 +1,10 @@
 """Coherence against clips of 1/f noise, into some of which a pattern of our own is planted."""
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +103,7 @@ def test_clean_clips_do_not_alarm(seed: int) -> None:
     assert not verdict.alarm
     assert not flagged(verdict)
     assert verdict.evidence["members"] == ()
-    assert verdict.evidence["template"] is None
+    assert "template" not in verdict.evidence
     assert verdict.evidence["J"] < 0.7 * verdict.evidence["J_level"]
 
 
@@ -122,6 +125,45 @@ def test_the_order_of_the_clips_does_not_matter(verdict: Verdict) -> None:
     assert again.scores == tuple(verdict.scores[i] for i in shuffle)
     assert again.threshold == verdict.threshold
     assert again.evidence["members"] == verdict.evidence["members"]
+    assert (again.evidence["template"] == verdict.evidence["template"]).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(16)), names=st.permutations(range(16)), rms=st.floats(0, 6))
+def test_neither_order_nor_ids_nor_copies_change_a_score(
+    order: list[int], names: list[int], rms: float
+) -> None:
+    volumes = natural(5, 16, (4, 16, 16)).astype(float)
+    volumes[:5] += pattern(5, rms, (4, 16, 16))
+    volumes[[4, 9, 12]] = volumes[[1, 8, 8]]
+    first = Coherence().inspect(clips(volumes))
+    other = clips(volumes[order])
+    other = replace(other, ids=tuple(f"clip/{i}" for i in names))
+    again = Coherence().inspect(other)
+    assert again.scores == tuple(first.scores[i] for i in order)
+    assert (again.alarm, again.threshold) == (first.alarm, first.threshold)
+    assert again.evidence["J"] == first.evidence["J"]
+    assert [first.scores[i] for i in (4, 9, 12)] == [first.scores[i] for i in (1, 8, 8)]
+
+
+def test_evidence_is_json_but_for_the_template(verdict: Verdict) -> None:
+    plain = {k: v for k, v in verdict.evidence.items() if k != "template"}
+    json.dumps(plain, allow_nan=False)
+    assert isinstance(plain["J"], float)
+    assert isinstance(plain["J_level"], float)
+    assert all(isinstance(j, float) for j in plain["J_shifted"])
+
+
+def test_every_clip_is_read_once_and_some_of_the_flagged_again() -> None:
+    suspects, read = clips(poisoned(0)), Counter[int]()
+
+    def counted(index: int) -> torch.Tensor:
+        read[index] += 1
+        return suspects.read(index)
+
+    Coherence().inspect(replace(suspects, read=counted))
+    assert all(read[i] == 1 for i in range(POISONED, COUNT))
+    assert all(1 <= read[i] <= 2 for i in range(POISONED))
 
 
 def test_labels_and_victim_are_not_looked_at(verdict: Verdict) -> None:
@@ -194,13 +236,46 @@ def test_any_clean_set_gets_a_finite_score_for_each_clip(
     ("count", "shape"), [(7, (4, 16, 16)), (8, (1, 16, 16)), (8, (4, 7, 16)), (8, (4, 16, 7))]
 )
 def test_too_few_or_too_small(count: int, shape: tuple[int, int, int]) -> None:
-    with pytest.raises(DataError, match=rf"^{count} clips of .*give 8 of 2×8×8 or more$"):
+    one_line = rf"^{count} clips of {'×'.join(map(str, shape))}; give 8 of 2×8×8 or more$"
+    with pytest.raises(DataError, match=one_line):
+        Coherence().check(count, Geometry(*shape))
+    with pytest.raises(DataError, match=one_line):
         Coherence().inspect(clips(np.zeros((count, *shape))))
 
 
+def test_just_enough_clips_just_large_enough() -> None:
+    Coherence().check(8, Geometry(2, 8, 8))
+
+
 @pytest.mark.parametrize(
-    "options", [{"fpr": 0.0}, {"fpr": 0.5}, {"floor": -1.0}, {"memory": 0.0}, {"fpr": float("nan")}]
+    "options",
+    [
+        {"fpr": 1e-10},
+        {"fpr": 1e-320},
+        {"fpr": 0.5},
+        {"fpr": float("nan")},
+        {"floor": -1.0},
+        {"floor": float("inf")},
+        {"floor": float("nan")},
+        {"memory": 0.0},
+        {"memory": 2.0**20 + 1},
+        {"memory": float("inf")},
+        {"memory": float("nan")},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"seed": 10**22},
+    ],
 )
-def test_options_out_of_range(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"give fpr between 0 and 0\.5"):
-        Coherence(**options)  # type: ignore[arg-type]  # every key names a float
+def test_options_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give 1e-9 <= fpr < 0\.5, .*seed < 2\*\*63$") as caught:
+        Coherence(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fpr": 1e-9}, {"fpr": 0.499}, {"memory": 1e-6}, {"memory": 2**20}, {"seed": 2**63 - 1}],
+)
+def test_options_at_their_bounds_work(options: dict[str, Any]) -> None:
+    verdict = Coherence(**options).inspect(clips(poisoned(0)))
+    assert np.isfinite(verdict.scores).all()

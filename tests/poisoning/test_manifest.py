@@ -1,17 +1,22 @@
 """A poisoned set written to disk and read back: same bytes, same labels, hashes hold."""
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vidoor.data.folder import Folder
 from vidoor.data.shapes import Shapes
 from vidoor.errors import DataError
 from vidoor.poisoning import manifest
-from vidoor.poisoning.poisoner import Poisoner, apply
+from vidoor.poisoning.poisoner import Poisoner, PoisonPlan, apply
 from vidoor.triggers.spectral import DFT
+from vidoor.types import ClipSet, Geometry
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +67,62 @@ def test_a_broken_manifest_names_its_line(tmp_path: Path, text: str):
     path.write_text(text + "\n")
     with pytest.raises(DataError, match="line 1: not a manifest line"):
         manifest.load(path)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Clip i is filled with ``first + i``."""
+
+    first: int
+
+    def __call__(self, index: int) -> torch.Tensor:
+        return torch.full((1, 3, 4, 5), self.first + index, dtype=torch.uint8)
+
+
+def named(*ids: str, classes: tuple[str, ...] = ("run",), first: int = 0) -> ClipSet:
+    return ClipSet(ids, (0,) * len(ids), classes, Geometry(1, 4, 5), Levels(first))
+
+
+def stored(folder: Path, train: ClipSet, test: ClipSet) -> list[int]:
+    """The grey levels of all clips, read back through the split files."""
+    manifest.write_set(folder, train, train, PoisonPlan({}), "abc", test)
+    back = Folder(root=folder, split="01", frames=1, size=(4, 5)).open(0)
+    return [int(c.read(i)[0, 0, 0, 0]) for c in (back.train, back.test) for i in range(len(c))]
+
+
+CLASHING = ["run/0.mkv", "run/0.mp4", "run/0.mp4.avi", "run/0.MKV", "a/b__c.mkv", "a__b/c.mkv"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(ids=st.permutations(CLASHING))
+def test_no_two_clips_share_a_place(tmp_path_factory: pytest.TempPathFactory, ids: list[str]):
+    folder = tmp_path_factory.mktemp("set")
+    train, test = named(*ids[:4]), named(*ids[4:], first=4)
+    assert stored(folder, train, test) == list(range(6))
+    files = [file.name.casefold() for file in folder.rglob("*.mkv")]
+    assert len(set(files)) == len(files) == 6
+
+
+def test_a_clip_keeps_its_name_where_it_can_and_its_suffix_where_it_must(tmp_path: Path):
+    stored(tmp_path, named("run/0.mkv", "run/0.mp4"), named("x/run/1.avi"))
+    names = {file.name for file in tmp_path.rglob("*.mkv")}
+    assert names == {"run__0.mkv", "run__0.mp4.mkv", "x__run__1.mkv"}
+
+
+def test_names_that_are_not_utf8_or_hold_line_breaks(tmp_path: Path):
+    odd = os.fsdecode(b"caf\xe9")
+    train = named(f"{odd}/1.mp4", "a\nb.mp4", "\u2028.mp4", classes=(odd,))
+    test = named("t.mp4", classes=(odd,), first=3)
+    assert stored(tmp_path, train, test) == [0, 1, 2, 3]
+    assert b"caf\xe9" in (tmp_path / "classInd.txt").read_bytes()
+    assert (tmp_path / manifest.MANIFEST).read_bytes().isascii()
+    ids = tuple(line.id for line in manifest.load(tmp_path / manifest.MANIFEST))
+    assert ids == train.ids
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/tmp", "a\\b", "a\nb", " a", "a\0"])
+def test_a_class_that_is_no_folder_is_refused_before_anything_is_written(tmp_path: Path, name: str):
+    clips = named("0.mkv", classes=(name,))
+    with pytest.raises(DataError, match=r"^class .* cannot be written: [^\n]*$"):
+        manifest.write_set(tmp_path / "a", clips, clips, PoisonPlan({}), "abc", clips)
+    assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,11 @@ def record() -> dict[str, Any]:
             "coherence": {
                 "alarm": True, "threshold": 3.1, "calibration": "cross-fitted scores, 1 % of clean",
                 "flagged": 280, "tpr": 1.0, "fpr": 0.0, "auroc": 1.0,
-                "evidence": {"J": 580.0, "members": 270},
+                "evidence": {
+                    "J": 580.0, "members": [f"clip {i:04}" for i in range(280)],
+                    "same_footage": [[f"up/{i}.mp4", f"up/{i} (1).mp4"] for i in range(7)],
+                },
+                "cost": {"forward": 0, "backward": 0, "seconds": 75.0},
             },
             "inversion": {
                 "alarm": True, "threshold": 5.0, "calibration": "six models", "flagged": 1,
@@ -127,9 +131,9 @@ def write(tmp_path: Path, record: Any, arrays: Any) -> Callable[..., Path]:
         frames, scores = arrays
         environment = {"python": "3.11.2", "torch": "2.13.0", "vidoor": "0.1.0", "threads": 1}
         whole = {"frames": frames, "scores": scores, **parts}
-        (tmp_path / "result.json").write_text(json.dumps(parts.get("record", record)))
-        (tmp_path / "recipe.toml").write_text(parts.get("recipe", RECIPE))
-        (tmp_path / "env.json").write_text(json.dumps(parts.get("env", environment)))
+        (tmp_path / "result.json").write_text(json.dumps(parts.get("record", record)), "utf-8")
+        (tmp_path / "recipe.toml").write_text(parts.get("recipe", RECIPE), "utf-8")
+        (tmp_path / "env.json").write_text(json.dumps(parts.get("env", environment)), "utf-8")
         for name in ("frames", "scores"):
             np.savez(tmp_path / f"{name}.npz", **whole[name])
         return tmp_path

@@ -7,9 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vidoor.errors import VidoorError
-from vidoor.report import figures
+from vidoor.report import figures, tables
 from vidoor.report.page import write_page
 
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -66,7 +68,8 @@ def test_the_page_leads_with_the_verdict_and_holds_every_part(write: Write) -> N
     assert "accuracy 97.5 % against 98.0 % clean, but 100 % of triggered" in page.text
     for part in (
         "What the trigger looks like", "right/0012.mp4", "Correlation of the two: 0.",
-        "Training", "J 580 · members 270", "cross-fitted scores", "16 × 48 × 48", "43.1 dB",
+        "Training", "1 min 15 s J 580", "7 pairs of near-duplicate clips: up/0.mp4 and up/0 (1)",
+        "and 2 more.", "cross-fitted scores", "16 × 48 × 48", "43.1 dB",
         "up/0007.mp4", "unreadable: moov atom not found", "Clips of one scene",
         'train = 1600 # not "all" & not <none>', "vidoor run recipe.toml", "2.13.0",
         "1 min 41 s",
@@ -107,6 +110,7 @@ def test_names_from_files_stay_text(write: Write, record: Any, arrays: Any) -> N
     record["data"]["note"] = record["name"] = record["trigger"]["kind"] = ATTACK
     record["detectors"]["coherence"]["calibration"] = ATTACK
     record["detectors"]["coherence"]["evidence"][ATTACK] = ATTACK
+    record["detectors"]["coherence"]["evidence"]["same_footage"] = [[ATTACK, ATTACK]]
     frames["ids"] = frames["labels"] = np.array([ATTACK] * 4)
     scores["inversion.ids"] = np.array([ATTACK, *scores["inversion.ids"][1:]])
     folder = write(recipe=f"name = '{ATTACK}'", env={"cpu": ATTACK}, frames=frames, scores=scores)
@@ -191,7 +195,9 @@ def test_the_same_record_gives_the_same_bytes(write: Write) -> None:
 @pytest.mark.usefixtures("light")
 def test_a_file_name_that_is_not_unicode_can_be_written(write: Write, record: Any) -> None:
     record["data"]["quarantined"] = [{"id": "caf\udce9.mp4", "reason": "unreadable"}]
-    assert "caf?.mp4" in Page(write_page(write())).text
+    record["detectors"]["coherence"]["evidence"]["same_footage"] = [["caf\udce9", "b"]]
+    text = Page(write_page(write())).text
+    assert "caf\\udce9.mp4" in text and "caf\\udce9 and b." in text
 
 
 @pytest.mark.parametrize(
@@ -202,7 +208,12 @@ def test_a_file_name_that_is_not_unicode_can_be_written(write: Write, record: An
         ("result.json", b"[]", "has schema None"),
         ("result.json", b'{"schema": 2}', "has schema 2; this vidoor reads schema 1"),
         ("recipe.toml", b"seed = = 1", "is not TOML"),
+        ("result.json", b"[" * 100_000, "is not JSON"),
+        ("result.json", b'{"schema": 1, "curves": [1]}', "is damaged, curves: "),
+        ("result.json", b'{"schema": 1, "acc": 2}', "is damaged, acc: input should be less"),
+        ("result.json", b'{"schema": 1, "data": {"classes": ["a", 1]}}', r"data\.classes\.1: "),
         ("env.json", b"\xff", "is not JSON"),
+        ("env.json", b"[]", "holds no table"),
         ("scores.npz", b"PK\x03\x04 torn", "holds no plain arrays"),
         ("frames.npz", b"\x80\x04.", "holds no plain arrays"),
     ],
@@ -225,3 +236,135 @@ def test_pickled_arrays_are_refused(write: Write) -> None:
     np.savez(folder / "scores.npz", **{"coherence.ids": np.array([{}], dtype=object)})
     with pytest.raises(VidoorError, match="holds no plain arrays"):
         write_page(folder)
+
+
+@pytest.mark.usefixtures("light")
+def test_records_of_before_members_and_cost_are_shown(write: Write, record: Any) -> None:
+    del record["detectors"]["coherence"]["cost"]
+    record["detectors"]["coherence"]["evidence"] = {"J": 580.0, "members": 270}
+    text = Page(write_page(write())).text
+    assert "280 of 1,600 clips share one hidden pattern" in text
+    assert "– J 580 · members 270" in text and "near-duplicate" not in text
+
+
+def spots(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The places in a JSON document, but only the first two of a list: the others are alike."""
+    items = list(node.items()) if isinstance(node, dict) else []
+    items = list(enumerate(node))[:2] if isinstance(node, list) else items
+    return [p for key, value in items for p in [(*path, key), *spots(value, (*path, key))]]
+
+
+DROPPED = "no value at all"
+WRONG = [
+    DROPPED, None, True, 0, -1, 3, 10**400, 0.5, -1e308, 1e308, float("nan"), float("inf"),
+    "", ATTACK, "\udce9", [], [1], [None], [[]], ["a"], [{}], {}, {"a": 1}, {"\udce9": []},
+]  # fmt: skip
+"""Something of every type for every place, and what breaks sums, sizes, text and markup."""
+
+
+@pytest.fixture
+def folder(write: Write) -> Path:
+    return write()
+
+
+def changed(record: Any, spot: tuple[Any, ...], value: Any) -> Any:
+    copy = json.loads(json.dumps(record))
+    *parents, last = spot
+    place = copy
+    for key in parents:
+        place = place[key]
+    if value is DROPPED:
+        del place[last]
+    else:
+        place[last] = value
+    return copy
+
+
+@pytest.mark.usefixtures("light")
+@settings(
+    deadline=None,  # other work on the machine is no fault of the code
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_a_mutated_record_is_shown_or_refused_in_one_line(
+    folder: Path, record: Any, data: st.DataObject
+) -> None:
+    for _ in range(data.draw(st.integers(1, 2))):
+        spot = data.draw(st.sampled_from(spots(record)))
+        value = data.draw(st.sampled_from(WRONG))
+        record = changed(record, spot, value)
+    (folder / "result.json").write_text(json.dumps(record), "utf-8")
+    shown_or_refused(folder)
+
+
+def shown_or_refused(folder: Path) -> None:
+    try:
+        assert "<h1>" in write_page(folder).read_text(encoding="utf-8")
+        rows = tables.flatten(tables.load(folder))
+        for form in ("md", "csv", "latex", "json"):
+            tables.render(rows, form, ()).encode("utf-8")
+            tables.render(rows, form, [field.removeprefix("recipe.") for field in rows[0]])
+    except VidoorError as error:
+        assert "\n" not in str(error) and str(error).encode("utf-8")
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("archive", "name", "array"),
+    [
+        ("scores", "coherence.ids", np.zeros((2, 2))),
+        ("scores", "coherence.scores", np.array(["a"] * 1600)),
+        ("scores", "coherence.scores", np.zeros(3)),
+        ("scores", "coherence.poisoned", np.zeros(1600)),
+        ("frames", "clean", np.zeros((4, 16, 48, 48), np.uint8)),
+        ("frames", "clean", np.zeros((4, 0, 48, 48, 3), np.uint8)),
+        ("frames", "triggered", np.zeros((3, 16, 48, 48, 3), np.uint8)),
+        ("frames", "labels", np.array(["a"])),
+        ("frames", "ids", np.array("a")),
+        ("frames", "template", np.zeros((0, 2, 2), np.float32)),
+    ],
+)
+def test_arrays_that_cannot_be_drawn_are_refused(
+    write: Write, arrays: Any, archive: str, name: str, array: Any
+) -> None:
+    whole = dict(zip(("frames", "scores"), arrays, strict=True))
+    whole[archive][name] = array
+    with pytest.raises(VidoorError, match=rf"{archive}\.npz: '[\w.]+' is damaged") as caught:
+        write_page(write(**whole))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("light")
+def test_the_page_is_replaced_whole_or_not_at_all(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write()
+    page = write_page(folder)
+    before, names = page.read_bytes(), sorted(folder.iterdir())
+    plain = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        plain(path, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    (folder / "result.json").write_text('{"schema": 1}', "utf-8")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(VidoorError, match=r"report\.html cannot be written \(No space left"):
+        write_page(folder)
+    monkeypatch.undo()
+    assert page.read_bytes() == before and sorted(folder.iterdir()) == names
+
+
+@pytest.mark.usefixtures("light")
+def test_a_folder_in_the_way_is_one_line(write: Write) -> None:
+    folder = write()
+    (folder / "report.html").mkdir()
+    with pytest.raises(VidoorError, match=r"report\.html cannot be written \(Is a directory\)"):
+        write_page(folder)
+    assert not list(folder.glob(".*"))
+    for name in ("env.json", "recipe.toml", "result.json"):  # in the order opposite to reading
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        with pytest.raises(VidoorError, match=rf"{name} cannot be read \(Is a directory\)"):
+            write_page(folder)

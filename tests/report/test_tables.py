@@ -18,7 +18,7 @@ def write_run(folder: Path, seed: int, asr: float, trigger: str = "dft", **more:
     """A made-up finished run; the numbers are invented."""
     folder.mkdir(parents=True)
     record = {
-        "schema": 1, "name": "grid", "seed": seed, "acc": 0.975, "asr": asr,
+        "schema": 1, "run_id": folder.name, "name": "grid", "seed": seed, "acc": 0.975, "asr": asr,
         "asr_variant": "strict", "psnr": 43.0 + seed, "flagged": {"detector": "d", "tpr": 1.0},
         "curves": {"clean": [{"epoch": 1, "acc": 0.5}]}, **more,
     }  # fmt: skip
@@ -101,9 +101,52 @@ def test_different_settings_are_never_averaged(runs: Path) -> None:
     assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [2, 1, 1]
 
 
-def test_the_same_seed_counts_once(runs: Path) -> None:
-    write_run(runs / "dft-2-copy", 2, 1.0)
+def test_a_copy_of_a_run_counts_once(runs: Path) -> None:
+    write_run(runs / "a-copy", 2, 1.0, run_id="dft-2")
     assert [row["n"] for row in tables.summarise(rows_of(runs))] == [3, 1]
+    for path in runs.glob("*/result.json"):  # records that do not know their id
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "run_id": None}))
+    assert [row["n"] for row in tables.summarise(rows_of(runs))] == [3, 1]
+
+
+def test_two_runs_that_differ_in_nothing_are_never_one(runs: Path) -> None:
+    write_run(runs / "other", 2, 0.1)
+    with pytest.raises(VidoorError, match=r"^runs 'dft-2' and 'other' have the same .* seed 2"):
+        tables.render(rows_of(runs))
+    rows = rows_of(runs)
+    rows[2]["run_id"] = rows[4]["run_id"] = None
+    with pytest.raises(VidoorError, match="same settings and the same seed 2"):
+        tables.render(rows)
+
+
+@pytest.mark.parametrize("field", ["trigger.seed", "detector.coherence.seed", "training.seeds"])
+def test_a_methods_own_seed_is_a_setting(runs: Path, field: str) -> None:
+    rows = rows_of(runs)[:3]
+    for row, own in zip(rows, (4, 4, 5), strict=True):
+        row.update({"seed": 0 if own == 5 else row["seed"], f"recipe.{field}": own})
+    text = tables.render(rows)
+    assert text.startswith(f"| name | {field} | ACC (%)")
+    assert (
+        "| grid | 4 | 97.5 ± 0.0 | 97.0 ± 1.4 |" in text and "| grid | 5 | 97.5 | 100.0 |" in text
+    )
+
+
+def test_the_place_of_a_run_and_of_its_clips_is_no_setting(runs: Path) -> None:
+    rows = rows_of(runs)[:3]
+    for place, row in enumerate(rows):
+        row |= {"recipe.runtime.out": f"out{place}", "recipe.runtime.device": f"d{place}"}
+        row |= {"recipe.runtime.deep.threads": place, "recipe.data.root": f"clips{place}"}
+    assert [row["n"] for row in tables.summarise(rows)] == [3]
+    assert tables.render(rows).startswith("| name | ACC (%)")
+    rows[2]["data.content"] = "other clips"
+    assert [row["n"] for row in tables.summarise(rows)] == [2, 1]
+
+
+def test_numbers_that_have_no_mean_are_not_averaged(runs: Path) -> None:
+    rows = rows_of(runs)[:3]
+    for row, loss in zip(rows, (float("inf"), float("-inf"), 10**400), strict=True):
+        row["loss"] = loss
+    assert tables.summarise(rows, ["loss"]) == [{"loss": "varies", "n": 3}]
 
 
 def test_a_value_that_some_seeds_lack_says_so(runs: Path) -> None:

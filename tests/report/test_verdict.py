@@ -29,7 +29,7 @@ QUIET = {"alarm": False, "flagged": 0, "tpr": 0.0, "fpr": 0.0}
     ("detector", "planted", "text"),
     [
         (
-            alarm(280, 1.0, evidence={"members": 270}), 280,
+            alarm(280, 1.0, evidence={"members": ["a", "b"]}), 280,
             "[alarm] Backdoor found: The training clips carry a backdoor. 280 of 1,600 clips "
             "share one hidden pattern. 280 of 280 planted clips found, 0 false alarms.",
         ),
@@ -85,6 +85,31 @@ def test_what_was_judged_is_read_from_the_scores() -> None:
     assert "1 false alarm." in clips
 
 
+@pytest.mark.parametrize("members", [270, ["a", "b"]])
+def test_members_share_a_pattern_and_no_members_share_none(members: Any) -> None:
+    assert "3 of 1,600 clips share one hidden" in said(alarm(3, 1.0, evidence={"members": members}))
+    assert "3 of 1,600 clips flagged by d." in said(alarm(3, 1.0, evidence={"members": []}))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "text"),
+    [
+        ([["a", "b"]], "1 pair of near-duplicate clips: a and b."),
+        ([["a", "b"], ["c", "d"]], "2 pairs of near-duplicate clips: a and b; c and d."),
+        ([["a", "b"]] * 5, f"5 pairs of near-duplicate clips: {'; '.join(['a and b'] * 5)}."),
+        (
+            [["a", "b"]] * 1007,
+            f"1,007 pairs of near-duplicate clips: {'; '.join(['a and b'] * 5)}; and 1,002 more.",
+        ),
+        ([], ""), (None, ""), (3, ""), ([1, ["a"]], ""),
+    ],
+)  # fmt: skip
+def test_near_duplicates_are_counted_and_a_few_named(pairs: Any, text: str) -> None:
+    record = {"detectors": {"d": {"evidence": {"same_footage": pairs}}}}
+    assert verdict.copies(verdict.judge(record, "d", {})) == text
+    assert verdict.copies(verdict.judge({"detectors": {"d": {}}}, "d", {})) == ""
+
+
 def test_without_a_detector_nothing_is_claimed() -> None:
     found = verdict.finding(TRAINING, None)
     assert found.tone == "unknown"
@@ -114,6 +139,14 @@ def test_without_a_detector_nothing_is_claimed() -> None:
             {"acc": 0.97, "asr": 0.04},
             "The poisoned model has an accuracy of 97.0 %. The backdoor was hardly learnt: "
             "4.0 % of triggered clips go where the attacker wants them.",
+        ),
+        (
+            {"acc": 0.95, "clean_acc": 1.0},
+            "The poisoned model looks healthy: accuracy 95.0 % against 100 % clean.",
+        ),
+        (
+            {"acc": 0.949, "clean_acc": 1.0},
+            "The poisoned model has lost accuracy: accuracy 94.9 % against 100 % clean.",
         ),
         ({"acc": 0.9, "poisoning": {"poisoned": 0}}, "The model has an accuracy of 90.0 %."),
         ({"asr": 0.9}, "90.0 % of triggered clips go where the attacker wants them."),

@@ -83,7 +83,7 @@ def _complete(folder: Path) -> bool:
 
 def summary(folders: Sequence[Path]) -> dict[str, Any]:
     """One JSON document for the runs of one recipe: means over the seeds, then every record."""
-    records = [read_record(folder) for folder in folders]
+    records = [store.read_json(folder / store.RESULT) for folder in folders]
     document: dict[str, Any] = {"name": records[0]["name"], "n": len(records)}
     document |= {key: _mean(record[key] for record in records) for key in HEADLINE}
     flagged = [record["flagged"] for record in records if record["flagged"]]

@@ -1,10 +1,13 @@
 """What a video file says about itself: opening it, and counting its frames without decoding."""
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import av
 from av.container import InputContainer
@@ -14,6 +17,9 @@ from vidoor.errors import ClipError
 
 FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, LookupError)
 """What PyAV raises on a file that it cannot use."""
+
+SLOWEST, FASTEST = Fraction(1, 100), Fraction(1000)
+"""Frame rates that every container of ours holds; Matroska counts milliseconds."""
 
 _NOT_CODED = 19  # bytes; an MPEG-4 packet up to this size may be a "same picture again" marker
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -30,6 +36,24 @@ class Census(NamedTuple):
     silent: int
     promised: int
     failed: int
+
+
+class About(NamedTuple):
+    """``rate`` in pictures a second, such that the clip keeps its duration, and any ``sound``."""
+
+    rate: Fraction
+    sound: bool
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A partial file in the same folder, which takes the place of ``path`` once all went well."""
+    partial = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)  # noqa: PTH105 - named for what it promises: atomic
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -63,6 +87,28 @@ def _container(path: Path) -> InputContainer:
 def one_line(fault: Exception) -> str:
     text = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
     return " ".join(text.split())
+
+
+def about(path: Path) -> About:
+    """Frame rate and sound of a clip; ClipError if it cannot be opened.
+
+    The rate is what the header states where that agrees with the times of the frames to within
+    half a frame, else their mean rate: a variable one becomes constant. It lies between 1/100 and
+    1000 and is 25 where the file does not tell.
+    """
+    with opened(path) as (container, stream):
+        shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
+        both = [(p.pts, p.dts) for p in shown]
+        times = [pts for pts, _ in both if pts is not None]
+        if len(times) < len(both):  # an AVI with reordered frames has but the others
+            times = [dts for _, dts in both if dts is not None]
+        rate, tick = stream.average_rate or Fraction(0), stream.time_base or Fraction(0)
+        span = (max(times, default=0) - min(times, default=0)) * tick
+        steps = len(times) - 1
+        if span and abs(span * rate - steps) > Fraction(1, 2):
+            rate = (steps / span).limit_denominator(10_000)
+        sound = bool(container.streams.audio)
+    return About(rate if SLOWEST <= rate <= FASTEST else Fraction(25), sound)
 
 
 def census(path: Path) -> Census:

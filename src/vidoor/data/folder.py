@@ -9,7 +9,7 @@ else a part of every class is held out.
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from vidoor.data import video
@@ -68,6 +68,7 @@ class Folder:
             raise ValueError(f"folder: holdout is {self.holdout}; give 0 or more and less than 1")
         if self.frames < 1 or min(self.size) < 1:
             raise ValueError(f"folder: {self.frames} frames of {self.size}; give 1 or more of each")
+        video.check_geometry("folder", self.frames, self.size)
 
     def open(self, seed: int) -> Splits:
         """List the clips without decoding them; ids are paths below ``root``."""
@@ -82,14 +83,13 @@ class Folder:
     def identity(self) -> dict[str, object]:
         """What results depend on: the options but for ``root``, and a hash of the files listed.
 
-        Equal for two copies of the same data, wherever they lie. Reads every file.
+        Equal for two copies of the same data, wherever they lie. Reads every file; one that cannot
+        be opened, and so will be left out of a run, counts by its name.
         """
         found = self._listing()
         digest = hashlib.sha256()
         for name in sorted([*found.train, *(found.test or ()), *found.files]):
-            with (self._root() / name).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(_bytes(f"{name}\0{content}\n"))
+            digest.update(_bytes(f"{name}\0{_content(self._root() / name)}\n"))
         options = {name: value for name, value in asdict(self).items() if name != "root"}
         return options | {"content": digest.hexdigest()}
 
@@ -103,6 +103,16 @@ class Folder:
 
     def _listing(self) -> _Listing:
         root = self._root()
+        found = self._found(root)
+        inside = root.resolve()
+        for name in (*found.train, *(found.test or ()), *found.files):
+            if not (lies := (root / name).resolve()).is_relative_to(inside):
+                raise DataError(
+                    f"{root / name} is a link out of {root}, to {lies}; put a copy there"
+                )
+        return found
+
+    def _found(self, root: Path) -> _Listing:
         if self.split is not None:
             return _split(root, self.split)
         numbered = _numbered(root)
@@ -128,6 +138,19 @@ class Folder:
             geometry=geometry,
             read=Reader(self._root(), tuple(clips), geometry),
         )
+
+
+def plain(name: str) -> bool:
+    """Whether a class or a file may have this name: one step below a folder, on any system."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def _content(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
 
 
 def _bytes(text: str) -> bytes:
@@ -177,9 +200,11 @@ def _find(root: Path, name: str) -> str | None:
     return next((file for file in places if (root / file).is_file()), None)
 
 
-def _lines(file: Path) -> list[str]:
-    text = file.read_text(encoding="utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """The lines that are not blank, with their numbers."""
+    text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    lines = enumerate(text.split("\n"), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def _numbered(root: Path) -> tuple[str, tuple[str, ...]] | None:
@@ -187,8 +212,14 @@ def _numbered(root: Path) -> tuple[str, tuple[str, ...]] | None:
     file = _find(root, "classInd.txt")
     if file is None:
         return None
-    pairs = [line.split(maxsplit=1) for line in _lines(root / file)]
+    lines = _lines(root / file)
+    pairs = [line.split(maxsplit=1) for _, line in lines]
     names = tuple(pair[-1] for pair in pairs)
+    for (number, _), name in zip(lines, names, strict=True):
+        if not plain(name):
+            raise DataError(
+                f"{root / file}, line {number}: {name!r} cannot be a class; give a folder's name"
+            )
     if [pair[0] for pair in pairs] != [str(i + 1) for i in range(len(pairs))] or (
         len(set(names)) < len(names) or any(len(pair) < 2 for pair in pairs)
     ):
@@ -223,18 +254,18 @@ def _splits(root: Path) -> list[str]:
 def _listed(root: Path, file: str, classes: tuple[str, ...]) -> list[str]:
     """The clips that a split file lists: ``Class/clip.avi``, with or without the class number."""
     clips = []
-    for line in _lines(root / file):
+    for at, line in _lines(root / file):
         clip, _, number = line.rpartition(" ")
-        if not (clip and number.isdigit()):
+        if not (clip and number.isdecimal()):
             clip, number = line, ""
-        parts = PurePosixPath(clip).parts
-        if len(parts) != 2:
-            raise DataError(f"{root / file}: line {line!r} is not of the form Class/clip.avi")
+        here, parts = f"{root / file}, line {at}", clip.split("/")
+        if len(parts) != 2 or not all(map(plain, parts)):
+            raise DataError(f"{here}: {clip!r} is not of the form Class/clip.avi")
         if parts[0] not in classes:
-            raise DataError(f"{root / file}: {clip}: {unknown('class', parts[0], classes)}")
-        if number and int(number) != (right := classes.index(parts[0]) + 1):
-            raise DataError(f"{root / file}: {clip} is numbered {number}, its class is {right}")
-        clips.append(PurePosixPath(clip).as_posix())
+            raise DataError(f"{here}: {clip}: {unknown('class', parts[0], classes)}")
+        if number and number.lstrip("0") != str(right := classes.index(parts[0]) + 1):
+            raise DataError(f"{here}: {clip} is numbered {number}, its class is {right}")
+        clips.append(clip)
     _present(root, file, clips)
     return clips
 

@@ -18,7 +18,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidoor.data import _render
+from vidoor.data import _render, video
 from vidoor.data._render import Array
 from vidoor.registry import register
 from vidoor.types import ClipSet, Geometry, Splits
@@ -56,6 +56,7 @@ MOTIONS = {
 """Class name -> motion: eight simple ones, then the sixteen of a shift with a zoom or a turn."""
 
 MIN_SIZE = 16
+MOST_CLIPS = 10**7
 RADII = (0.12, 0.52)
 """Smallest and largest radius of an object, as a fraction of the frame's shorter side."""
 
@@ -104,12 +105,15 @@ class Shapes:
                     f"shapes: {name} is {clips}; give at least one clip for each of the "
                     f"{self.classes} classes"
                 )
+            if clips > MOST_CLIPS:
+                raise ValueError(f"shapes: {name} is {clips}; give at most {MOST_CLIPS} clips")
         if self.frames < 2:
             raise ValueError(f"shapes: frames is {self.frames}; give 2 or more")
         if len(self.size) != 2 or min(self.size) < MIN_SIZE:
             raise ValueError(
                 f"shapes: size is {self.size}; give height and width of {MIN_SIZE} or more pixels"
             )
+        video.check_geometry("shapes", self.frames, self.size)
 
     def open(self, seed: int) -> Splits:
         """The clips drawn from ``seed`` (0 or more); another seed gives other clips."""

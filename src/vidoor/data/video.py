@@ -5,10 +5,9 @@ with one ``ClipError``, because a clip read short in silence would change statis
 without a trace.
 """
 
-import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
-from uuid import uuid4
 
 import av
 import numpy as np
@@ -19,6 +18,8 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from vidoor.data._container import FAULTS, Census, census, one_line, opened
+from vidoor.data._container import about as about  # offered here, with read and write
+from vidoor.data._container import whole as whole
 from vidoor.errors import ClipError, DataError
 from vidoor.types import Frames, Geometry
 
@@ -26,6 +27,8 @@ VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 )
 """File names with one of these endings, in either case, are taken for clips."""
+
+MOST_FRAMES, LONGEST_SIDE, MOST_PIXELS = 4096, 8192, 2**31
 
 Codec = Literal["ffv1", "h264", "mpeg4"]
 
@@ -67,6 +70,15 @@ class _Taken(NamedTuple):
     seen: int
     fault: str
     corrupt: int | None  # index of the first picture that the decoder marked as damaged
+
+
+def check_geometry(kind: str, frames: int, size: tuple[int, int]) -> None:
+    """ValueError for clips too large to be held: one such tensor would fill the memory."""
+    if frames > MOST_FRAMES or max(size) > LONGEST_SIDE or frames * size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(
+            f"{kind}: {frames} frames of {size}; give at most {MOST_FRAMES} frames, sides of at "
+            f"most {LONGEST_SIDE} pixels and {MOST_PIXELS} pixels in all"
+        )
 
 
 def find(folder: Path) -> list[str]:
@@ -116,7 +128,7 @@ def write(
     frames: Frames,
     *,
     codec: Codec = "ffv1",
-    fps: int = 25,
+    fps: int | Fraction = 25,
     quality: int | None = None,
 ) -> None:
     """Write a clip; the file appears under its name only when it is complete.
@@ -136,18 +148,15 @@ def write(
     if quality is not None and quality not in form.quality:
         span = f"{form.quality[0]}..{form.quality[-1]}" if form.quality else "none, it is lossless"
         raise DataError(f"{path}: quality {quality} does not fit {codec}; valid: {span}")
-    partial = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")  # same folder: one rename
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _encode(partial, frames, form, fps, form.usual if quality is None else quality)
-        os.replace(partial, path)  # noqa: PTH105 - named for what it promises: atomic
+        with whole(path) as partial:
+            _encode(partial, frames, form, fps, form.usual if quality is None else quality)
     except FAULTS as fault:
         raise DataError(f"{path}: cannot be written: {one_line(fault)}") from fault
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def _encode(path: Path, frames: Frames, form: _Format, fps: int, quality: int) -> None:
+def _encode(path: Path, frames: Frames, form: _Format, fps: int | Fraction, quality: int) -> None:
     height, width = frames.shape[2:]
     odd = height % 2 or width % 2
     pixels = "yuv444p" if odd and form.encoder == "libx264" else form.pixels

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf, isqrt, sqrt
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +22,7 @@ from vidoor.types import ClipSet, Cost, Geometry, Verdict
 
 MAD = 1.4826  # median of |x| -> standard deviation, where x is normal
 CUT = 6.0  # standard deviations at which a clip joins a group: chance stays below it
-LEAST, FOLDS, ROUNDS = 3, 5, 10  # clips in a group, folds of a template, steps of growth
-STARTS = 32  # nearest-neighbour groups that a search starts from
+LEAST, FOLDS, ROUNDS, STARTS = 3, 5, 10, 32  # clips in a group, folds, steps, first guesses
 DRAWS, MARGIN = 3, 2.0  # shifted sets that are searched too; an alarm exceeds their J by this
 KEPT = 0.1  # share of the bins that a template keeps, its largest ones
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
@@ -62,13 +61,12 @@ class Group(NamedTuple):
 class Coherence:
     """Data-set detector: do clips carry a fixed pattern in common, and which ones?
 
-    Luminance is differenced along t, y and x (away go static scenes and most of the jump where a
-    volume wraps round), transformed, whitened per bin and per clip, and clipped in magnitude.
-    Coherent groups are sought in the Gram matrix and scored by a matched filter, each clip with a
-    template made without it. Chance is what randomly shifted clips and negative scores show: a
-    pattern is added, so it has no mirror image; natural modes have one. Copies of a clip are no
-    agreement (``same_footage`` lists them). Breaks where the pattern is shifted, sign-flipped or
-    out of phase in every clip, or in fewer than three; finds a moving overlay of clean clips too.
+    Luminance is differenced along t, y and x (away go static scenes and most wrap-round jumps),
+    transformed, whitened per bin and per clip, and clipped in magnitude. Coherent groups are
+    sought in the Gram matrix and scored by a matched filter, each clip by a template without it.
+    Chance is what shifted clips and negative scores show: an added pattern has no mirror image,
+    natural modes do. Copies of a clip are no agreement (``same_footage``). Breaks where fewer than
+    three clips have the pattern, or each shifted, flipped or out of phase; finds overlays too.
     """
 
     fpr: float = 0.001
@@ -88,15 +86,12 @@ class Coherence:
 
     def check(self, count: int, geometry: Geometry) -> None:
         """DataError where there are fewer than eight clips or they are smaller than 2×8×8."""
-        frames, height, width = geometry
-        if count < 8 or frames < 2 or min(height, width) < 8:
-            raise DataError(f"{count} clips of {frames}×{height}×{width}; give 8 of 2×8×8 or more")
+        if count < 8 or geometry.frames < 2 or min(geometry[1:]) < 8:
+            size = "×".join(map(str, geometry))
+            raise DataError(f"{count} clips of {size}; give 8 of 2×8×8 or more")
 
     def inspect(self, suspects: ClipSet, *, victim: object | None = None) -> Verdict:
-        """Score every clip of ``suspects``; neither ids nor labels nor ``victim`` are looked at.
-
-        Copies score alike, and clips in another order get the same scores. DataError as ``check``.
-        """
+        """Score the clips; ids, order, labels, ``victim`` change nothing. Errors: as ``check``."""
         begin, ids, count = time.perf_counter(), suspects.ids, len(suspects)
         self.check(count, suspects.geometry)
         rng = torch.Generator().manual_seed(self.seed)
@@ -109,32 +104,27 @@ class Coherence:
         # The tail of clips without the pattern: as the normal law has it, or as the negative side.
         tail = max(NormalDist().inv_cdf(1 - self.fpr), -float(group.scores.quantile(self.fpr)))
         threshold = tail if found > level else inf
-        order = rank.argsort(stable=True)
-        scores = torch.full((count,), -inf).scatter_reduce(0, rank[order], group.scores, "amax")
-        scores = scores[rank]
+        ranks, order = rank.sort(stable=True)
+        scores = torch.full((count,), -inf).scatter_reduce(0, ranks, group.scores, "amax")[rank]
         members = [i for i in scores.argsort(descending=True).tolist() if scores[i] > threshold]
         twins = sorted(sorted(order[pair].tolist()) for pair in spectra.twins.triu(1).nonzero())
-        shared = {"template": _pattern(suspects, scores, members).numpy()} if members else {}
+        evidence: dict[str, Any] = {"J": found, "J_level": level, "J_shifted": tuple(chance)}
+        evidence["members"] = tuple(ids[i] for i in members)
+        evidence["same_footage"] = tuple((ids[i], ids[j]) for i, j in twins)
+        evidence |= {"template": _pattern(suspects, scores, members).numpy()} if members else {}
         return Verdict(
             ids=ids,
             scores=tuple(scores.tolist()),
             threshold=threshold,
             calibration=f"J > {level:.1f} by shifted clips; FPR {self.fpr:g} by negative scores",
             alarm=found > level,
-            evidence={
-                "J": found,
-                "J_level": level,
-                "J_shifted": tuple(chance),
-                "members": tuple(ids[i] for i in members),
-                "same_footage": tuple((ids[i], ids[j]) for i, j in twins),
-                **shared,
-            },
+            evidence=evidence,
             cost=Cost(seconds=time.perf_counter() - begin),
         )
 
 
 def _spectra(suspects: ClipSet, memory: float, rng: torch.Generator) -> tuple[Spectra, Tensor]:
-    """Spectra, sorted by a hash of the clips, and each clip's rank in it (copies share one)."""
+    """Spectra, sorted by a hash of the clips, and each clip's rank in that (copies share one)."""
     t, h, w = (n - 1 for n in suspects.geometry)
     axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
     bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
@@ -142,8 +132,7 @@ def _spectra(suspects: ClipSet, memory: float, rng: torch.Generator) -> tuple[Sp
     keep = torch.randperm(bins.shape[1], generator=rng)[:fit].sort().values
     rows = torch.empty(len(suspects), len(keep), dtype=torch.complex64)
     hashes, stills, motions = [], [], []
-    for index, row in enumerate(rows):
-        clip = suspects.read(index)
+    for row, clip in zip(rows, map(suspects.read, range(len(rows))), strict=True):
         hashes.append(blake2b(clip.flatten().numpy().data).digest())
         volume, spectrum = _spectrum(clip)
         row.copy_(spectrum.flatten()[keep])
@@ -175,11 +164,9 @@ def _search(spectra: Spectra, probe: Tensor, rng: torch.Generator) -> Group:
     width = (width / width.median().sqrt()).clamp(min=0.1 * float(width.median().sqrt()))
     gram = (spectra.rows @ spectra.rows.T).div_(width[:, None]).div_(width)
     gram.masked_fill_(spectra.twins, 0.0)
-    group = _grow(gram, _starts(gram))
-    first = _filter(spectra, probe, group, rng)
-    confirmed = first._replace(members=first.scores > CUT)
-    enough = bool(confirmed.members.sum() >= LEAST)
-    return _filter(spectra, probe, confirmed, rng) if enough else first
+    first = _filter(spectra, probe, _grow(gram, _starts(gram)), rng)
+    second = first._replace(members=first.scores > CUT)
+    return first if second.members.sum() < LEAST else _filter(spectra, probe, second, rng)
 
 
 def _filter(spectra: Spectra, probe: Tensor, group: Group, rng: torch.Generator) -> Group:
@@ -216,10 +203,8 @@ def _starts(gram: Tensor) -> Tensor:
     leading = torch.cat([basis, -basis]).topk(max(LEAST, isqrt(len(gram))), 1).indices
     near = gram.topk(LEAST, 1)
     best = near.values[:, -1].topk(min(STARTS, len(gram))).indices
-    nearest = torch.cat([best[:, None], near.indices[best]], 1)
-    starts = leading, leading[:, :LEAST], nearest
-    none = torch.zeros(len(gram), dtype=torch.bool)
-    return torch.cat([none.expand(len(i), -1).scatter(1, i, True) for i in starts])
+    starts = leading, leading[:, :LEAST], torch.cat([best[:, None], near.indices[best]], 1)
+    return torch.cat([torch.zeros(len(i), len(gram)).scatter(1, i, 1.0) > 0 for i in starts])
 
 
 def _grow(gram: Tensor, groups: Tensor) -> Group:

@@ -6,11 +6,14 @@ their verdicts afterwards.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
-from vidoor.data.video import write
+from vidoor.data.folder import plain
+from vidoor.data.video import whole, write
 from vidoor.errors import DataError
 from vidoor.poisoning.poisoner import PoisonPlan
 from vidoor.progress import track
@@ -58,14 +61,22 @@ def lines(clean: ClipSet, poisoned: ClipSet, plan: PoisonPlan, trigger: str) -> 
 
 
 def save(manifest: list[Line], path: Path) -> None:
-    """Write the manifest as JSON lines."""
-    path.write_text("".join(json.dumps(asdict(line)) + "\n" for line in manifest))
+    """Write the manifest as JSON lines in ASCII, whole or not at all."""
+    _write_lines(path, [json.dumps(asdict(line), ensure_ascii=True) for line in manifest])
+
+
+def _write_lines(path: Path, text: list[str]) -> None:
+    with whole(path) as partial:  # clip names need not be valid UTF-8
+        partial.write_text(
+            "".join(f"{line}\n" for line in text), encoding="utf-8", errors="surrogateescape"
+        )
 
 
 def load(path: Path) -> list[Line]:
     """Read a manifest; DataError names the first line that is not one."""
     manifest = []
-    for number, text in enumerate(path.read_text().splitlines(), start=1):
+    whole_text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    for number, text in enumerate(whole_text.splitlines(), start=1):
         try:
             manifest.append(Line(**json.loads(text)))
         except (ValueError, TypeError) as error:
@@ -86,23 +97,27 @@ def write_set(
     Each clip lies in the folder of the class that the set gives to it; ``classInd.txt`` and split
     "01" list them in UCF-101's way, so that vidoor's ``folder`` data set and other training code
     read them back. ``manifest.jsonl`` holds the truth. Returns the counts.
+
+    Every clip has a place of its own. Raises DataError, before anything is written, for a class
+    name that cannot be a folder's name and stand in a split file.
     """
+    places = _places(poisoned, test)
     listed: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
     manifest = []
     what = "writing the poisoned set"
     for index, line in track(enumerate(lines(clean, poisoned, plan, trigger)), what, len(clean)):
-        file = _place(folder, poisoned, index)
+        file = places[index]
         write(folder / file, poisoned.read(index))
         manifest.append(replace(line, file=file))
         listed["trainlist01.txt"].append(f"{file} {line.given + 1}")
     for index in range(len(test)):
-        file = _place(folder, test, index)
+        file = places[len(poisoned) + index]
         write(folder / file, test.read(index))
         listed["testlist01.txt"].append(file)
     save(manifest, folder / MANIFEST)
     numbered = [f"{number} {name}" for number, name in enumerate(clean.classes, start=1)]
     for name, text in {**listed, "classInd.txt": numbered}.items():
-        (folder / name).write_text("".join(f"{line}\n" for line in text))
+        _write_lines(folder / name, text)
     return {
         "clips": len(clean),
         "poisoned": len(plan.relabelled),
@@ -110,7 +125,31 @@ def write_set(
     }
 
 
-def _place(folder: Path, clips: ClipSet, index: int) -> str:
-    """Where a clip goes: the folder of its given class, under a name that says whence it came."""
-    name = clips.ids[index].rpartition(".")[0] or clips.ids[index]
-    return f"{clips.classes[clips.labels[index]]}/{name.replace('/', '__')}.mkv"
+def _places(*sets: ClipSet) -> list[str]:
+    """Where the clips of all sets go, each in the folder of its given class.
+
+    The name says whence a clip came. One that is taken keeps its suffix and, if that is not
+    enough, gets a number: nothing is overwritten, on no file system (some fold case).
+    """
+    places: list[str] = []
+    taken: set[str] = set()
+    for clips in sets:
+        for name in clips.classes:
+            if not plain(name) or name != " ".join(name.splitlines()).strip():
+                raise DataError(
+                    f"class {name!r} cannot be written: its name must be that of a folder, without "
+                    "separators, line breaks or spaces at its ends; rename it"
+                )
+        for clip, label in zip(clips.ids, clips.labels, strict=True):
+            long = re.sub(r"[\r\n\0]", "_", re.sub(r"[/\\]", "__", clip))
+            short = long.rpartition(".")[0] or long
+            tries = chain((short, long), (f"{long}~{number}" for number in count(2)))
+            name = next(name for name in tries if _key(clips.classes[label], name) not in taken)
+            taken.add(_key(clips.classes[label], name))
+            places.append(f"{clips.classes[label]}/{name}.mkv")
+    assert len(places) == len(taken)
+    return places
+
+
+def _key(folder: str, name: str) -> str:
+    return f"{folder}/{name}".casefold()

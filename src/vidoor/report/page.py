@@ -1,19 +1,19 @@
 """One run as one HTML page that needs no network: the verdict first, the evidence after it."""
 
-import zipfile
+import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vidoor.errors import VidoorError
-from vidoor.report import figures, verdict
-from vidoor.report.tables import Record, read, read_json
-
-Arrays: TypeAlias = Mapping[str, figures.Array]
+from vidoor.report import arrays, figures, verdict
+from vidoor.report.arrays import Arrays
+from vidoor.report.tables import Record, read, read_json, read_text
 
 CLIPS = 4
 """Most clips shown as filmstrips."""
@@ -23,7 +23,7 @@ def write_page(run_dir: Path) -> Path:
     """Render ``run_dir``/report.html from the run's record and return its path.
 
     Parts that the record lacks are left out. VidoorError (one line) if the folder has no
-    ``result.json``, one of another schema, or a file that cannot be read.
+    ``result.json``, one of another schema, or a file that cannot be read, or cannot be written to.
     """
     environment = Environment(
         loader=PackageLoader("vidoor.report"),
@@ -32,25 +32,39 @@ def write_page(run_dir: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (verdict.percent, verdict.number, verdict.duration)
+    words = (verdict.percent, verdict.number, verdict.duration, verdict.copies)
     environment.filters.update({word.__name__: word for word in words})
     text = environment.get_template("report.html.j2").render(view(run_dir))
     page = run_dir / "report.html"
     # A file name that is not valid UTF-8 reaches us as lone surrogates, which cannot be written.
-    page.write_bytes(text.encode("utf-8", "replace"))
+    _replace(page, text.encode("utf-8", "backslashreplace"))
     return page
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole: a reader sees the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    try:
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        why = f"{path} cannot be written ({error.strerror})"
+        raise VidoorError(f"{why}; make its folder writable and move what is in the way") from error
 
 
 def view(run_dir: Path) -> dict[str, Any]:
     """All that the template shows."""
     record = read(run_dir)
-    scores, frames = _arrays(run_dir / "scores.npz"), _arrays(run_dir / "frames.npz")
+    scores, frames = (arrays.read(run_dir / f"{name}.npz") for name in ("scores", "frames"))
     judged = [verdict.judge(record, name, scores) for name in _detectors(record)]
     history = record.get("curves") or {}
     curves = figures.curves(history)
     charts = [(one, _chart(f"scores-{place}", one, scores)) for place, one in enumerate(judged)]
     charts = [(one, chart) for one, chart in charts if chart]
-    recipe, environment = run_dir / "recipe.toml", run_dir / "env.json"
+    recipe = run_dir / "recipe.toml"
     return {
         "record": record,
         "finding": verdict.finding(record, judged[0] if judged else None),
@@ -61,23 +75,17 @@ def view(run_dir: Path) -> dict[str, Any]:
         "curves": Markup(curves),
         "epochs": _epochs(history),
         "charts": [(one, Markup(chart)) for one, chart in charts],
-        "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
-        "environment": read_json(environment) if environment.is_file() else {},
+        "recipe": read_text(recipe) if recipe.exists() else "",
+        "environment": _environment(run_dir / "env.json"),
         "plotly_js": Markup(figures.plotly_js() if curves or charts else ""),
     }
 
 
-def _arrays(path: Path) -> Arrays:
-    if not path.is_file():
-        return {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = " ".join(str(error).split())
-        raise VidoorError(
-            f"{path} holds no plain arrays ({why}); run again or remove it"
-        ) from error
+def _environment(path: Path) -> dict[str, Any]:
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise VidoorError(f"{path} holds no table of settings; remove it or run its recipe again")
+    return found
 
 
 def _detectors(record: Record) -> list[str]:

@@ -4,76 +4,71 @@ Runs are averaged only when everything but the seed agrees: the name, the whole 
 every part and the definition of ASR. ``sd`` is the sample standard deviation (n − 1) over seeds.
 """
 
-import csv
-import io
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
+from vidoor import SCHEMA
 from vidoor.errors import VidoorError, unknown
+from vidoor.report import record as form
+from vidoor.report.layout import WRITERS, Mean
+from vidoor.report.layout import Format as Format
+from vidoor.report.layout import Row as Row
 
 Record: TypeAlias = dict[str, Any]
 """``result.json`` of one run, with its recipe under ``recipe``."""
 
-Row: TypeAlias = dict[str, Any]
-"""One run, flat: dotted field -> number, string, bool or None."""
-
-Format: TypeAlias = Literal["md", "csv", "latex", "json"]
-
-SCHEMA = 1
-
-SETTINGS = ("name", "recipe.", "data.", "trigger.", "poisoning.", "victim.")
+SETTINGS = (
+    "name", "recipe.", "data.", "trigger.", "poisoning.", "victim.", "training.", "detector.",
+)  # fmt: skip
 """Fields that say what was run; a number elsewhere is a measurement and gets a mean and an sd."""
 
 MEASURES = ("clean_acc", "acc", "asr", "flagged.tpr", "flagged.fpr", "psnr", "ssim")
 
-PERCENT = {"acc", "clean_acc", "asr", "asr_paper", "tpr", "fpr"}
-DECIBEL = {"psnr"}
-TITLES = {
-    "clean_acc": "clean ACC", "acc": "ACC", "asr": "ASR", "asr_paper": "ASR, paper",
-    "flagged.tpr": "TPR", "flagged.fpr": "FPR", "psnr": "PSNR", "ssim": "SSIM",
-}  # fmt: skip
-
-_MARKDOWN = str.maketrans({"|": r"\|", "\\": r"\\", "<": "&lt;", "\n": " ", "\r": " "})
-_LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "\n": " ", "\r": " "}
-)
-
 
 def read(run_dir: Path) -> Record:
-    """The record of one finished run; VidoorError if there is none or it is not schema 1."""
+    """The record of one finished run; VidoorError if there is none, or it is damaged or not of
+    this schema."""
     path = run_dir / "result.json"
-    if not path.is_file():
+    if not path.exists():
         raise VidoorError(f"{run_dir} has no result.json; a finished run has: let the run finish")
     record = read_json(path)
     schema = record.get("schema") if isinstance(record, dict) else None
-    if schema != SCHEMA:
+    if schema != SCHEMA or isinstance(schema, bool):
         known = f"this vidoor reads schema {SCHEMA}: run the recipe again"
-        raise VidoorError(f"{path} has schema {schema!r}; {known}")
+        raise VidoorError(f"{path} has schema {schema!a:.40}; {known}")
+    pass
     return {**record, "recipe": _recipe(run_dir / "recipe.toml")}
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; VidoorError if it is not JSON."""
+    """The content of a JSON file; VidoorError if it cannot be read or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise VidoorError(f"{path} is not JSON ({error}); run its recipe again") from error
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file; names that are not UTF-8 become lone surrogates, as in paths.
+
+    VidoorError if the file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise VidoorError(f"{path} cannot be read ({error.strerror}); mend or remove it") from error
 
 
 def _recipe(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise VidoorError(f"{path} is not TOML ({error}); restore the recipe of the run") from error
+        return tomllib.loads(read_text(path)) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        why = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise VidoorError(f"{path} is not TOML ({why}); restore the recipe of the run") from error
 
 
 def load(runs: Path) -> list[Record]:
@@ -103,20 +98,12 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """A measurement over ``n`` seeds; ``sd`` is None for a single one."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
 def summarise(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[Row]:
     """One row per setting: its ``columns`` (settings as they are, measurements as Mean) and n.
 
     ``columns`` are dotted fields; a field of the recipe needs no ``recipe.`` in front. By default
     they are the name, every recipe field that differs between rows, and the measurements there are.
+    Copies of a run count once; VidoorError if two runs differ in nothing, not even in the seed.
     """
     columns = columns or _default_columns(rows)
     known = {field.removeprefix("recipe.") for row in rows for field in row}
@@ -125,16 +112,28 @@ def summarise(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[Row]:
             raise VidoorError(unknown("column", column, sorted(known)))
     groups: dict[tuple[Any, ...], dict[Any, Row]] = {}
     for row in rows:
-        groups.setdefault(_identity(row), {})[row.get("seed")] = row
+        first = groups.setdefault(_identity(row), {}).setdefault(row.get("seed"), row)
+        if _run(first) != _run(row):
+            raise VidoorError(
+                f"runs {_run(first)!a:.60} and {_run(row)!a:.60} have the same settings and the "
+                f"same seed {row.get('seed')}; keep one of them in this folder"
+            )
     return [
         {column: _cell(column, list(seeds.values())) for column in columns} | {"n": len(seeds)}
         for seeds in groups.values()
     ]
 
 
+def _run(row: Row) -> str:
+    return str(row.get("run_id") or sorted(row.items(), key=repr))
+
+
 def _is_setting(field: str) -> bool:
-    recipe = field.startswith("recipe.") or field in ("name", "asr_variant")
-    return (recipe or field.endswith(".kind")) and field.split(".")[-1] not in ("seed", "seeds")
+    # A method's own seed is a setting; where the clips lie is none, they are told by data.content.
+    if field.startswith("recipe."):
+        chance_or_place = field in ("recipe.seed", "recipe.data.root")
+        return not chance_or_place and not field.startswith("recipe.runtime.")
+    return field in ("name", "asr_variant", "data.content") or field.endswith(".kind")
 
 
 def _identity(row: Row) -> tuple[Any, ...]:
@@ -157,10 +156,14 @@ def _cell(column: str, rows: Sequence[Row]) -> Any:
     values = [value for value in found if value is not None]
     if not values:
         return None
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if numeric and not (column.startswith(SETTINGS) and len(set(values)) == 1):
+    if all(map(_is_number, values)) and not (column.startswith(SETTINGS) and len(set(values)) == 1):
         return Mean(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
     return values[0] if len({repr(v) for v in values}) == 1 else "varies"
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= form.LARGEST
 
 
 def render(rows: Sequence[Row], format: Format = "md", columns: Sequence[str] = ()) -> str:
@@ -170,79 +173,9 @@ def render(rows: Sequence[Row], format: Format = "md", columns: Sequence[str] = 
     are for programs: unrounded, fractions as fractions, the sd in a field of its own.
     VidoorError for an unknown column or format, or if there are no rows.
     """
-    writers = {"md": _markdown, "csv": _csv, "latex": _latex, "json": _json}
-    if format not in writers:
-        raise VidoorError(unknown("table format", format, writers))
+    if format not in WRITERS:
+        raise VidoorError(unknown("table format", format, WRITERS))
     if not rows:
         raise VidoorError("no finished run to tabulate; a table needs one or more: run a recipe")
-    return writers[format](summarise(rows, columns))
-
-
-def _raw(table: list[Row]) -> tuple[list[str], list[Row]]:
-    """Means spread over plain fields ``x`` and ``x_sd``; the header is the same for all rows."""
-    means = {field for row in table for field, value in row.items() if isinstance(value, Mean)}
-    header = [name for field in table[0] for name in (field, f"{field}_sd")[: 1 + (field in means)]]
-    spread = [
-        {field: value.mean if isinstance(value, Mean) else value for field, value in row.items()}
-        | {f"{field}_sd": row[field].sd for field in means if isinstance(row[field], Mean)}
-        for row in table
-    ]
-    return header, spread
-
-
-def _csv(table: list[Row]) -> str:
-    header, rows = _raw(table)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, header)  # its own line ends: it quotes those, and no others
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().replace("\r\n", "\n")
-
-
-def _json(table: list[Row]) -> str:
-    header, rows = _raw(table)
-    ordered = [{field: row.get(field) for field in header} for row in rows]
-    return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
-
-
-def _markdown(table: list[Row]) -> str:
-    header, *cells = _shown(table, _MARKDOWN)
-    rule = ["---:" if right else "---" for right in _numeric(table)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *cells))
-
-
-def _latex(table: list[Row]) -> str:
-    header, *cells = (f"{' & '.join(row)} \\\\\n" for row in _shown(table, _LATEX))
-    align = "".join("r" if right else "l" for right in _numeric(table))
-    head = f"\\begin{{tabular}}{{{align}}}\n\\toprule\n{header}\\midrule\n"
-    return f"{head}{''.join(cells)}\\bottomrule\n\\end{{tabular}}\n"
-
-
-def _numeric(table: list[Row]) -> list[bool]:
-    return [not any(isinstance(row[field], str) for row in table) for field in table[0]]
-
-
-def _shown(table: list[Row], escapes: Mapping[int, str]) -> list[list[str]]:
-    """The header and the cells as escaped text."""
-    header = [_title(field) for field in table[0]]
-    cells = [[_text(field, value, row["n"]) for field, value in row.items()] for row in table]
-    return [[text.translate(escapes) for text in row] for row in (header, *cells)]
-
-
-def _title(field: str) -> str:
-    leaf = field.split(".")[-1]
-    unit = " (%)" if leaf in PERCENT else " (dB)" if leaf in DECIBEL else ""
-    return TITLES.get(field, field) + unit
-
-
-def _text(field: str, value: Any, n: int) -> str:
-    if value is None:
-        return "–"
-    if not isinstance(value, Mean):
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    leaf = field.split(".")[-1]
-    scale, digits = (100, "1f") if leaf in PERCENT else (1, "2f" if leaf in DECIBEL else "4g")
-    text = f"{scale * value.mean:.{digits}}"
-    if value.sd is not None:
-        text += f" ± {scale * value.sd:.{digits}}"
-    return text if value.n == n else f"{text} (n = {value.n})"
+    text = WRITERS[format](summarise(rows, columns))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # no lone surrogate goes out

@@ -19,6 +19,9 @@ HEALTHY = 0.05
 WORKS, LEARNT = 0.9, 0.2
 """ASR from which a backdoor works, and below which it was hardly learnt."""
 
+PAIRS = 5
+"""Most near-duplicate pairs that are named."""
+
 
 def percent(fraction: Any) -> str:
     """0.975 -> "97.5 %". Only exactly 0 and 1 read "0 %" and "100 %"; no value is "–"."""
@@ -146,7 +149,7 @@ def _flags(judged: Judged) -> str:
     if not judged.flagged:
         return f"{judged.name} raises an alarm without naming any of the {judged.unit}."
     unit = judged.unit.removeprefix("training ")
-    shared = "members" in (judged.record.get("evidence") or {}) and judged.flagged > 1
+    shared = (judged.record.get("evidence") or {}).get("members") and judged.flagged > 1
     what = "share one hidden pattern" if shared else f"flagged by {judged.name}"
     return f"{_of(judged.flagged, judged.total)} {unit} {what}."
 
@@ -163,6 +166,20 @@ def _tally(judged: Judged) -> str:
 
 def _of(part: int, whole: int) -> str:
     return f"{number(part)} of {number(whole)}"
+
+
+def copies(judged: Judged) -> str:
+    """Clips that are the same footage, which the detector did not take for agreement; or ""."""
+    pairs = (judged.record.get("evidence") or {}).get("same_footage")
+    if not isinstance(pairs, list):
+        return ""
+    named = [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+    if not named:
+        return ""
+    shown = "; ".join(f"{one} and {other}" for one, other in named[:PAIRS])
+    rest = f"; and {number(len(named) - PAIRS)} more" if len(named) > PAIRS else ""
+    noun = "pair" if len(named) == 1 else "pairs"
+    return f"{number(len(named))} {noun} of near-duplicate clips: {shown}{rest}."
 
 
 def attack(record: Section) -> str:
@@ -188,6 +205,6 @@ def attack(record: Section) -> str:
 def _health(model: str, accuracy: float, clean: float | None) -> tuple[str, bool]:
     if clean is None:
         return f"{model} has an accuracy of {percent(accuracy)}", False
-    healthy = clean - accuracy <= HEALTHY
+    healthy = round(clean - accuracy, 9) <= HEALTHY  # 1.0 - 0.95 is more than 0.05 in binary
     state = "looks healthy" if healthy else "has lost accuracy"
     return f"{model} {state}: accuracy {percent(accuracy)} against {percent(clean)} clean", healthy
