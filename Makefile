@@ -1,5 +1,5 @@
 # make demo   see it work            make test   everything CI checks
-# make check  lint, types, imports   make clean  remove what make made
+# make check  lint, types, imports   make clean  remove the environment and caches, not results
 
 PYTHON ?= python3
 BIN := .venv/bin

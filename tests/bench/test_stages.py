@@ -61,7 +61,15 @@ def test_test_sets_that_cannot_show_an_attack_are_refused(monkeypatch, keep):
     [
         (["victim.depth=[1,1,1,1]", "data.train=25", "data.frames=2"], r"batches of 1 clips"),
         (["victim.width=100000000"], r"victim|parameters"),
-        (["detector.coherence.fpr=0.01", "data.size=[16,16]", "data.train=7", "poisoning.rate=0.5"], "8"),
+        (
+            [
+                "detector.coherence.fpr=0.01",
+                "data.size=[16,16]",
+                "data.train=7",
+                "poisoning.rate=0.5",
+            ],
+            "8",
+        ),
         (["poisoning.target=4"], "out of range"),
     ],
 )

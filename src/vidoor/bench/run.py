@@ -15,6 +15,7 @@ from vidoor.progress import say
 from vidoor.recipe import Recipe, dumps, identity, run_id
 from vidoor.report.page import write_page
 from vidoor.report.tables import read as read_record
+from vidoor.report.tables import read_json
 
 HEADLINE = ("clean_acc", "acc", "asr", "psnr", "ssim")
 """The numbers that a table shows first."""
@@ -83,7 +84,7 @@ def _complete(folder: Path) -> bool:
 
 def summary(folders: Sequence[Path]) -> dict[str, Any]:
     """One JSON document for the runs of one recipe: means over the seeds, then every record."""
-    records = [store.read_json(folder / store.RESULT) for folder in folders]
+    records = [read_json(folder / store.RESULT) for folder in folders]
     document: dict[str, Any] = {"name": records[0]["name"], "n": len(records)}
     document |= {key: _mean(record[key] for record in records) for key in HEADLINE}
     flagged = [record["flagged"] for record in records if record["flagged"]]

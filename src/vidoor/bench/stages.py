@@ -19,6 +19,7 @@ from vidoor.errors import DataError, RecipeError, VidoorError
 from vidoor.poisoning.poisoner import PoisonPlan, apply, preflight, triggered
 from vidoor.progress import say
 from vidoor.recipe import Recipe, digest, identity, table
+from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Quarantined, Splits, Verdict
 from vidoor.victims import victim as victims
 from vidoor.victims.training import fit, pick_device, predict
@@ -126,7 +127,7 @@ def _stored(
         return None
     victim = victims.build(recipe.victim, len(prepared.train.classes), recipe.seed)
     try:
-        history = store.read_json(folder / HISTORY)
+        history = read_json(folder / HISTORY)
         victims.load(victim, folder / WEIGHTS)
         if len(history) != recipe.training.epochs:
             raise DataError(f"{folder / HISTORY}: {len(history)} epochs are not all")

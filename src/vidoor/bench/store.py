@@ -55,14 +55,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial.replace(path)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of the store."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a record of vidoor ({error})") from None
-
-
 def dumps(value: Any) -> str:
     """``value`` as JSON that any language reads: ASCII, and null for what is no number."""
     return json.dumps(_finite(value), indent=1, allow_nan=False)

@@ -40,7 +40,7 @@ def read(run_dir: Path) -> Record:
     if schema != SCHEMA or isinstance(schema, bool):
         known = f"this vidoor reads schema {SCHEMA}: run the recipe again"
         raise VidoorError(f"{path} has schema {schema!a:.40}; {known}")
-    pass
+    form.check(record, path)
     return {**record, "recipe": _recipe(run_dir / "recipe.toml")}
 
 
