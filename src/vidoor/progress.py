@@ -22,6 +22,15 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Where logs go: standard error, so that standard output holds results alone."""
 
 
+_bars = console.is_terminal
+
+
+def plain() -> None:
+    """No bars in this process: others write to the same terminal."""
+    global _bars
+    _bars = False
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.finished_speed or task.speed or 0:.0f}/s", style="cyan")
@@ -29,7 +38,7 @@ class _Rate(ProgressColumn):
 
 def track(items: Iterable[T], what: str, total: int, unit: int = 1) -> Iterator[T]:
     """Pass ``items`` through and show how far they are; each counts for ``unit`` of ``total``."""
-    if not console.is_terminal:
+    if not _bars:
         yield from _plain(items, what, total)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())

@@ -39,12 +39,17 @@ class Runtime:
     device: str = "auto"
     """``auto`` (a GPU where there is one) or ``cpu``."""
 
-    threads: int = 0
-    """CPU threads of torch; 0: as many as there are cores. Another number rounds differently."""
+    threads: int = 1
+    """CPU threads of each process. Another number rounds differently."""
+
+    workers: int = 2
+    """Victims that train at once, each in a process of its own; always one where a GPU is used."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threads <= 1024:
-            raise ValueError(f"threads must be in 0..1024, not {self.threads}")
+        if not (1 <= self.threads <= 1024 and 1 <= self.workers <= 1024):
+            raise ValueError(
+                f"threads and workers must be in 1..1024, not {self.threads} and {self.workers}"
+            )
         if self.device not in ("auto", "cpu"):
             raise ValueError(f"device must be 'auto' or 'cpu', not {self.device!r}")
 

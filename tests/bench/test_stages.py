@@ -22,7 +22,7 @@ TINY = {
     "trigger": {"kind": "dft", "rms": 4.0},
     "victim": {"kind": "r2plus1d", "width": 4, "depth": [1]},
     "training": {"epochs": 1, "batch_size": 8},
-    "runtime": {"device": "cpu"},
+    "runtime": {"device": "cpu", "workers": 1},
 }  # fmt: skip
 
 

@@ -7,13 +7,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from vidoor import metrics
 from vidoor.bench import store
+from vidoor.bench.executors import apart
 from vidoor.data import cache
 from vidoor.errors import DataError, RecipeError, VidoorError
 from vidoor.poisoning.poisoner import PoisonPlan, apply, preflight, triggered
@@ -33,6 +34,9 @@ SAMPLE_CLIPS = 4
 
 LARGEST = 2e9
 """Parameters of the largest victim that is tried."""
+
+Trained: TypeAlias = tuple[Victim, list[dict[str, float]]]
+"""A victim, and what was measured after each epoch of its training."""
 
 WEIGHTS, HISTORY, CHECKPOINT = "weights.safetensors", "history.json", "checkpoint.safetensors"
 
@@ -101,28 +105,43 @@ def prepare(recipe: Recipe, splits: Splits, data: Mapping[str, Any]) -> Prepared
     return Prepared(train, poisoned, plan, test, attacked, (*unread, *unread_test), data)
 
 
-def train(
-    recipe: Recipe, prepared: Prepared, *, poisoned: bool
-) -> tuple[Victim, list[dict[str, float]]]:
+def train(recipe: Recipe, prepared: Prepared, *, poisoned: bool) -> Trained:
     """A trained victim and its learning curve; from the store if this training was done before."""
-    attack = [identity(recipe.trigger), identity(recipe.poisoning)] if poisoned else None
-    parts = (prepared.data, recipe.seed, identity(recipe.victim), identity(recipe.training))
-    folder = store.make_folder(
-        recipe.runtime.out / "stages" / f"train-{digest('train', *parts, attack)}"
-    )
-    found = _stored(recipe, prepared, folder)
+    # A victim just trained comes from the store too: every later number is made the same way.
+    found = _stored(recipe, prepared, poisoned=poisoned)
     if found is None:
-        _train(recipe, prepared, folder, poisoned=poisoned)
-        # A victim just trained comes from the store too: every later number is made the same way.
-        found = _stored(recipe, prepared, folder)
+        _train(recipe, prepared, poisoned=poisoned)
+        found = _stored(recipe, prepared, poisoned=poisoned)
     assert found is not None
     return found
 
 
-def _stored(
-    recipe: Recipe, prepared: Prepared, folder: Path
-) -> tuple[Victim, list[dict[str, float]]] | None:
-    """The victim that ``folder`` holds; None if it holds none, or a damaged one."""
+def train_ahead(recipe: Recipe, data: Mapping[str, Any]) -> None:
+    """Train what the store lacks, victims side by side; ``train`` finds them there afterwards."""
+    missing = [
+        kind for kind in (False, True) if not (_folder(recipe, data, kind) / HISTORY).exists()
+    ]
+    together = len(missing) > 1 and recipe.runtime.workers > 1
+    if together and pick_device(recipe.runtime.device).type == "cpu":
+        apart(_train_apart, [(recipe, data, poisoned) for poisoned in missing])
+
+
+def _train_apart(recipe: Recipe, data: Mapping[str, Any], poisoned: bool) -> None:
+    torch.set_num_threads(recipe.runtime.threads)
+    prepared = prepare(recipe, recipe.data.open(recipe.seed), data)
+    _train(recipe, prepared, poisoned=poisoned)
+
+
+def _folder(recipe: Recipe, data: Mapping[str, Any], poisoned: bool) -> Path:
+    """Where a trained victim is stored: named after everything that it depends on."""
+    attack = [identity(recipe.trigger), identity(recipe.poisoning)] if poisoned else None
+    parts = (data, recipe.seed, identity(recipe.victim), identity(recipe.training), attack)
+    return recipe.runtime.out / "stages" / f"train-{digest('train', *parts)}"
+
+
+def _stored(recipe: Recipe, prepared: Prepared, *, poisoned: bool) -> Trained | None:
+    """The victim that the store holds; None if it holds none, or a damaged one."""
+    folder = _folder(recipe, prepared.data, poisoned)
     if not (folder / HISTORY).exists():
         return None
     victim = victims.build(recipe.victim, len(prepared.train.classes), recipe.seed)
@@ -137,7 +156,8 @@ def _stored(
     return victim.to(pick_device(recipe.runtime.device)).eval(), history
 
 
-def _train(recipe: Recipe, prepared: Prepared, folder: Path, *, poisoned: bool) -> None:
+def _train(recipe: Recipe, prepared: Prepared, *, poisoned: bool) -> None:
+    folder = store.make_folder(_folder(recipe, prepared.data, poisoned))
     labels = np.asarray(prepared.test.labels)
 
     def measure(victim: Victim) -> dict[str, float]:
