@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vidoor import SCHEMA
-from vidoor.bench import stages, store
+from vidoor.bench import evaluate, stages, store, trained
 from vidoor.errors import VidoorError
 from vidoor.progress import say
 from vidoor.recipe import Recipe, dumps, identity, run_id
@@ -35,18 +35,18 @@ def run(recipe: Recipe) -> Path:
     store.make_folder(folder)
     store.write_text(folder / "recipe.toml", dumps(recipe))
     say(f"run {name} (seed {recipe.seed}): {folder}")
-    stages.train_ahead(recipe, data)
+    trained.train_ahead(recipe, data)
     prepared = stages.prepare(recipe, splits, data)
-    _, clean_curve = stages.train(recipe, prepared, poisoned=False)
-    victim, curve = stages.train(recipe, prepared, poisoned=True)
+    _, clean_curve = trained.train(recipe, prepared, poisoned=False)
+    victim, curve = trained.train(recipe, prepared, poisoned=True)
     detected = time.perf_counter()
     verdicts = stages.detect(recipe, prepared, victim)
     evaluated = time.perf_counter()
-    record = stages.evaluate(
+    record = evaluate.evaluate(
         recipe, prepared, victim, {"clean": clean_curve, "poisoned": curve}, verdicts
     )
-    store.write_arrays(folder / "scores.npz", stages.scores(prepared, verdicts))
-    store.write_arrays(folder / "frames.npz", stages.frames(recipe, prepared, verdicts))
+    store.write_arrays(folder / "scores.npz", evaluate.scores(prepared, verdicts))
+    store.write_arrays(folder / "frames.npz", evaluate.frames(recipe, prepared, verdicts))
     store.write_json(folder / "env.json", store.environment())
     end = time.perf_counter()
     seconds = {
