@@ -136,8 +136,7 @@ def write(
     ``ffv1`` (in .mkv) gives back every byte. ``h264`` takes quality 0..51 (CRF, 23 if not given)
     and ``mpeg4`` 1..31 (quantiser, 3 if not given): smaller is better. H.264 keeps full colour
     resolution (yuv444p) where height or width is odd, because it cannot halve them. The same frames
-    always give the same FFV1 file; of the lossy encoders that is not promised. Missing parents
-    are made.
+    always give the same file, whatever the machine. Missing parent folders are made.
 
     Raises DataError for a suffix or quality that does not fit, or when the file cannot be written.
     """
