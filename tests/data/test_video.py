@@ -140,10 +140,16 @@ def test_quality_is_heeded(tmp_path: Path, codec: Any, good: int, bad: int) -> N
 
 @pytest.mark.parametrize("codec", FILES)
 def test_writing_is_repeatable(tmp_path: Path, codec: Any) -> None:
-    first, second = tmp_path / f"a{FILES[codec]}", tmp_path / f"b{FILES[codec]}"
-    for path in (first, second):
-        video.write(path, scene(9), codec=codec)
-    assert first.read_bytes() == second.read_bytes()
+    """Whatever lies in the memory that an encoder is given: an encoder may read what it did not
+    write (x264 with AVX-512 does, at this size)."""
+    rng, clip, path = np.random.default_rng(0), scene(9, 112, 112), tmp_path / f"a{FILES[codec]}"
+    written = set()
+    for _ in range(12):
+        junk = [rng.integers(0, 256, size, dtype="u1") for size in rng.integers(1e3, 1e5, 200)]
+        del junk
+        video.write(path, clip, codec=codec)
+        written.add(path.read_bytes())
+    assert len(written) == 1
 
 
 def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
