@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from records import timeless
 
 from vidoor.data import video
 
@@ -37,7 +38,6 @@ lr = 0.003
 [runtime]
 device = "cpu"
 """
-TIMES = ("seconds", "report", "folder")
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,6 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(RECIPE)
     return path
-
-
-def timeless(document):
-    """A document without what may differ between two runs of one recipe."""
-    if isinstance(document, dict):
-        return {k: timeless(v) for k, v in document.items() if k not in TIMES}
-    return [timeless(v) for v in document] if isinstance(document, list) else document
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +62,8 @@ def test_run_prints_one_document_and_leaves_the_records(finished):
     assert set(document["flagged"]) == {"detector", "tpr", "fpr"}
     (run,) = document["runs"]
     folder = Path(run["folder"])
-    names = {"recipe.toml", "result.json", "scores.npz", "frames.npz", "env.json", "report.html"}
-    assert {path.name for path in folder.iterdir()} == names
+    names = {"recipe.toml", "result.json", "scores.npz", "frames.npz", "done.json", "report.html"}
+    assert {path.name for path in folder.iterdir()} - {".lock"} == names
     record = json.loads((folder / "result.json").read_text())
     assert record["run_id"] == folder.name
     assert [row["epoch"] for row in record["curves"]["poisoned"]] == [1, 2, 3]
@@ -131,6 +124,22 @@ def test_a_killed_run_started_again_ends_like_an_uninterrupted_one(
     assert resumed.returncode == 0, resumed.stderr
     assert timeless(json.loads(resumed.stdout)) == timeless(document)
     assert weights(tmp_path) == weights(out)
+
+
+def test_run_is_for_one_setting(recipe, vidoor_command, tmp_path):
+    axis = ("--set", "grid.trigger.rms=[1.0, 2.0]")
+    done = vidoor_command("run", recipe, "--out", tmp_path / "out", *axis)
+    assert "give it to vidoor sweep" in one_line(done)
+    assert not (tmp_path / "out").exists()
+
+
+def test_any_field_is_a_row_or_a_column(finished, vidoor_command):
+    out, _ = finished
+    fields = ("--rows", "trigger.kind", "--columns", "seed", "--values", "asr")
+    table = vidoor_command("report", out, *fields).stdout
+    assert table.startswith("ASR (%) by seed")
+    assert "| dft |" in table
+    assert "did you mean" in one_line(vidoor_command("report", out, "--rows", "trigger.kid"))
 
 
 def test_seeds_share_one_table(recipe, vidoor_command, tmp_path):

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidoor.bench.grid import expand
+from vidoor.document import override, read
 from vidoor.errors import RecipeError
-from vidoor.recipe import Runtime, document, dumps, override, parse, read, run_id
+from vidoor.recipe import Runtime, document, dumps, parse, run_id
 
 MINIMAL = {
     "data": {"kind": "shapes"},
@@ -62,7 +63,8 @@ def test_toml_round_trip(tmp_path: Path):
 )
 def test_what_is_wrong_gets_one_line(overrides, line):
     with pytest.raises(RecipeError, match=line) as error:
-        expand(override({**MINIMAL, "seed": 0}, overrides))
+        for setting in expand(override({**MINIMAL, "seed": 0}, overrides)):
+            parse(setting.document)
     assert "\n" not in str(error.value)
 
 
@@ -112,7 +114,8 @@ def test_deeply_nested_text_is_refused_in_one_line(tmp_path: Path):
 
 
 def test_grid_of_seeds_counts_up_from_the_seed():
-    recipes = expand({**MINIMAL, "seed": 5, "grid": {"seeds": 3}})
+    settings = expand({**MINIMAL, "seed": 5, "grid": {"seeds": 3}})
+    recipes = [parse(setting.document) for setting in settings]
     assert [recipe.seed for recipe in recipes] == [5, 6, 7]
     assert len({run_id(recipe) for recipe in recipes}) == 3
 

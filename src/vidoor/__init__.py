@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of recipes and records; raised when a record's form changes."""

@@ -3,20 +3,23 @@
 Exit status: 0 done, 1 findings, 2 something the user can mend (one line), 3 a fault of vidoor.
 """
 
+import json
 import os
 import sys
-from dataclasses import MISSING, fields, replace
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
+from vidoor.bench import command
+from vidoor.bench.status import survey, sweeps
+from vidoor.document import override, read
 from vidoor.errors import RecipeError, VidoorError, unknown
 from vidoor.progress import console, say
-from vidoor.report import tables
+from vidoor.report import saved, summary, tables
 
 app = typer.Typer(
     name="vidoor",
@@ -25,6 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Plant, measure and find backdoors in video-recognition models and their clips.",
 )
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, logs on stderr.")
@@ -57,43 +63,103 @@ def run(recipe: Path, json_: Json = False, out: Out = None, set_: Set = None) ->
 
 
 def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: bool) -> None:
-    from vidoor.bench.grid import expand
-    from vidoor.bench.run import run as run_one
-    from vidoor.bench.run import summary
-    from vidoor.recipe import read
+    document = read(path, overrides or ())
+    axes = sorted({*document.get("grid", {})} - {"seeds"})
+    if axes:
+        raise RecipeError(
+            f"{path} has a [grid] of more than seeds ({', '.join(axes)}); give it to vidoor sweep"
+        )
+    folders, failed = command.perform(document, out)
+    if not failed:
+        found = summary.summary(folders)
+        if as_json:
+            _print_json(found)
+        else:
+            typer.echo(_rendered(summary.headline(found)))
+            typer.echo(f"report: {found['report']}")
+    _leave(failed)
 
-    recipes = expand(read(path, overrides or ()))
-    if out:
-        recipes = [replace(r, runtime=replace(r.runtime, out=out)) for r in recipes]
-    document = summary([run_one(recipe) for recipe in recipes])
-    if as_json:
-        _print_json(document)
+
+@app.command()
+def sweep(
+    recipe: Path,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and what it would cost.")
+    ] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="local, ray, slurm or here; sets runtime.executor.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; sets runtime.address.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Also write recipe, records and table there, to be kept.")
+    ] = None,
+    json_: Json = False,
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """Run every setting of a recipe's [grid] and print the table, mean ± sd over seeds.
+
+    The same command again goes on from where it was; started twice it shares the work.
+    Example: vidoor sweep recipe.toml --out runs --dry-run
+    """
+    chosen = {"runtime.executor": executor, "runtime.address": address}
+    sets = [f"{key}={value!r}" for key, value in chosen.items() if value is not None]
+    document = read(recipe, [*(set_ or ()), *sets])
+    layout = saved.query(document)
+    if dry_run:
+        survey = command.foresee(document, out)
+        _print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
+        return
+    start = time.perf_counter()
+    folders, failed = command.perform(document, out)
+    rows = tables.flatten(map(tables.read, folders))
+    if save and not failed:
+        saved.save(save, document, folders)
+    if json_:
+        failures = [
+            {"run": f.cell.label, "stage": f.stage, "problem": f.outcome.problem} for f in failed
+        ]
+        _print_json({
+            "name": document.get("name", "run"),
+            "complete": len(folders),
+            "failed": failures,
+            "seconds": time.perf_counter() - start,
+            "table": json.loads(tables.render(rows, "json", layout)) if rows else [],
+            "runs": list(map(str, folders)),
+        })  # fmt: skip
+    elif rows:
+        typer.echo(tables.render(rows, "md", layout).rstrip("\n"))
+    _leave(failed)
+
+
+def _leave(failed: list[Any]) -> None:
+    """Say once more what failed, and leave with the status that says whose fault it is."""
+    if not failed:
+        return
+    for failure in failed:
+        say(
+            f"vidoor: {failure.cell.label or 'the run'}: {failure.stage}: {failure.outcome.problem}"
+        )
+    faults = [failure.outcome.details for failure in failed if failure.outcome.details]
+    if faults:
+        console.print(faults[0], markup=False)
+    raise typer.Exit(3 if faults else 2)
+
+
+@app.command()
+def status(runs: Path, json_: Json = False) -> None:
+    """How far the sweeps in a folder are, while they run or after; changes nothing.
+
+    Example: vidoor status runs
+    """
+    surveys = [survey(asked, runs) for asked in sweeps(runs)]
+    if json_:
+        _print_json(surveys)
     else:
-        _print_summary(document)
-
-
-def _print_summary(document: dict[str, Any]) -> None:
-    runs, deviations = document["n"], document.get("sd", {})
-    spread = f": mean ± sd over {runs} seeds" if runs > 1 else ""
-    table = Table(title=Text(document["name"] + spread))
-    table.add_column("what")
-    table.add_column("value", justify="right")
-    flagged = document["flagged"] or {}
-    rows = [
-        ("accuracy, clean model", document["clean_acc"], deviations.get("clean_acc"), 100, " %"),
-        ("accuracy, poisoned model (ACC)", document["acc"], deviations.get("acc"), 100, " %"),
-        ("attack success rate (ASR, strict)", document["asr"], deviations.get("asr"), 100, " %"),
-        ("PSNR of triggered clips", document["psnr"], deviations.get("psnr"), 1, " dB"),
-        ("poisoned clips found (TPR)", flagged.get("tpr"), None, 100, " %"),
-        ("clean clips accused (FPR)", flagged.get("fpr"), None, 100, " %"),
-        ("time", document["seconds"], None, 1, " s"),
-    ]
-    for what, value, deviation, scale, unit in rows:
-        if value is not None:
-            spread = "" if deviation is None else f" ± {deviation * scale:.1f}"
-            table.add_row(what, f"{value * scale:.1f}{spread}{unit}")
-    typer.echo(_rendered(table))
-    typer.echo(f"report: {document['report']}")
+        told = [summary.states(survey, every=False) for survey in surveys]
+        typer.echo("\n\n".join(told) or f"{runs}: no sweep was started here")
 
 
 @app.command("list")
@@ -107,7 +173,7 @@ def list_(
     """
     from vidoor.poisoning.poisoner import Poisoner
     from vidoor.recipe import Runtime
-    from vidoor.registry import GROUPS, methods
+    from vidoor.registry import GROUPS, about, methods
     from vidoor.victims.training import Training
 
     plural = {name if name == "data" else f"{name}s": name for name in GROUPS}
@@ -115,42 +181,19 @@ def list_(
     if wanted and wanted not in GROUPS:
         raise RecipeError(unknown("group", wanted, plural))
     listing = {
-        title: {method: _about(cls) for method, cls in methods(name).items()}
+        title: {method: about(cls) for method, cls in methods(name).items()}
         for title, name in plural.items()
         if wanted in (None, name)
     }
     if wanted is None:
         tables_ = {"poisoning": Poisoner, "training": Training, "runtime": Runtime}
-        listing["settings"] = {name: _about(cls) for name, cls in tables_.items()}
+        listing["settings"] = {name: about(cls) for name, cls in tables_.items()}
     if json_:
         _print_json(listing)
         return
     for title, found in listing.items():
-        table = Table(title=title, title_justify="left")
-        for column in ("kind", "what it is", "options", "presets"):
-            table.add_column(column, overflow="fold")
-        for method, about in found.items():
-            options = ", ".join(f"{k}={v}" for k, v in about["options"].items())
-            cells = (method, about["summary"], options, ", ".join(about["presets"]))
-            table.add_row(*map(Text, cells))
-        typer.echo(_rendered(table) if found else f"{title}: none yet")
-
-
-def _about(cls: type) -> dict[str, Any]:
-    summary = (cls.__doc__ or "").strip().partition("\n")[0]
-    options = {
-        spec.name: "required" if not _has_default(spec) else _shown(spec) for spec in fields(cls)
-    }
-    return {"summary": summary, "options": options, "presets": dict(getattr(cls, "presets", {}))}
-
-
-def _has_default(spec: Any) -> bool:
-    return spec.default is not MISSING or spec.default_factory is not MISSING
-
-
-def _shown(spec: Any) -> Any:
-    value = spec.default
-    return str(value) if isinstance(value, Path) else value
+        table = _rendered(summary.listing(title, found))
+        typer.echo(table if found else f"{title}: none yet")
 
 
 @app.command()
@@ -173,7 +216,7 @@ def embed(
     code can read, with a manifest. Example: vidoor embed in.mp4 out.mkv --trigger dft --set rms=2
     """
     from vidoor.bench.embed import embed_file, embed_folder
-    from vidoor.recipe import component, override
+    from vidoor.recipe import component
 
     method = component("trigger", override({"kind": trigger}, set_ or ()))
     if source.is_dir():
@@ -207,7 +250,7 @@ def inspect(
     Example: vidoor inspect clip.mp4 --trigger dft --set delta=50000
     """
     from vidoor.bench.embed import inspect_clip
-    from vidoor.recipe import component, override
+    from vidoor.recipe import component
 
     method = component("trigger", override({"kind": trigger}, set_ or ()))
     document = inspect_clip(clip, method, picture or Path(f"{clip.stem}.png"))
@@ -218,21 +261,38 @@ def inspect(
 def report(
     runs: Path,
     format_: Annotated[tables.Format, typer.Option("--format", help="Form of the table.")] = "md",
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="What the lines are, e.g. arm."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="What the columns are.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="What the cells show, e.g. asr.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only these runs.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """A table of all finished runs in a folder, mean ± sd over seeds; renews their pages.
 
-    Example: vidoor report runs --format latex
+    Any field of a recipe or a record can be a row or a column; give each option as often as needed.
+    Example: vidoor report runs --rows trigger.kind --columns poisoning.rate --values asr
     """
     from vidoor.report.page import write_page
 
     if not runs.is_dir():
         raise RecipeError(f"{runs}: no such folder; give a folder of runs or one run")
+    query = tables.Query(
+        rows=rows or (), columns=columns or (), values=values or (), where=where or ()
+    )
+    text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
     for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
         if (folder / "result.json").exists():
             say(f"page: {write_page(folder)}")
-    rows = tables.flatten(tables.load(runs))
-    typer.echo(tables.render(rows, "json" if json_ else format_))
+    typer.echo(text.rstrip("\n"))
 
 
 def _print_json(document: Any) -> None:
@@ -265,10 +325,11 @@ def main() -> None:
             say(f"vidoor: {' '.join(text.split())}")
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        console.print("vidoor: interrupted; the same command continues", markup=False)
-        sys.exit(130)
+        status = INTERRUPTED
     except Exception:
         console.print_exception()
         console.print("vidoor: this is a fault of vidoor, please report it", markup=False)
         sys.exit(3)
+    if status == INTERRUPTED:  # typer may have met the interrupt before us
+        say("vidoor: interrupted; the same command continues")
     sys.exit(status if isinstance(status, int) else 0)

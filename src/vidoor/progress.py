@@ -1,7 +1,8 @@
 """Progress of long work: a bar with a rate and an ETA on a terminal, plain lines otherwise."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -23,12 +24,13 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 _bars = console.is_terminal
+_quiet = False
 
 
-def plain() -> None:
-    """No bars in this process: others write to the same terminal."""
-    global _bars
-    _bars = False
+def plain(quiet: bool = False) -> None:
+    """No bars in this process: others write to the same terminal. ``quiet``: no lines either."""
+    global _bars, _quiet
+    _bars, _quiet = False, quiet
 
 
 class _Rate(ProgressColumn):
@@ -56,6 +58,42 @@ def _plain(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     say(f"{what}: {total:,} in {seconds:.1f} s ({total / max(seconds, 1e-9):.0f}/s)")
 
 
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[str, int], None]]:
+    """Show how far work of ``total`` steps is; call ``tell(line, count)`` after each ``count``."""
+    if not _bars:
+        yield _counted(total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+
+        def tell(line: str, count: int) -> None:
+            bar.advance(task, count)
+            if line:
+                say(line)
+
+        yield tell
+
+
+def _counted(total: int) -> Callable[[str, int], None]:
+    start, done = time.monotonic(), 0
+
+    def tell(line: str, count: int) -> None:
+        nonlocal done
+        done += count
+        left = (time.monotonic() - start) * (total - done) / max(done, 1)
+        if line:
+            say(
+                f"[{done}/{total}] {line}; {left:.0f} s to go"
+                if done < total
+                else f"[{done}/{total}] {line}"
+            )
+
+    return tell
+
+
 def say(line: str) -> None:
     """One line of log."""
-    console.print(line, markup=False)
+    if not _quiet:
+        console.print(line, markup=False)

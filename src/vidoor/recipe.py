@@ -8,18 +8,18 @@ dataclass, so a method of a third-party package is checked like a built-in one::
     rms = 1.16
 """
 
-import hashlib
 import json
-import tomllib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from vidoor import SCHEMA, __version__
+from vidoor.document import Document, digest
 from vidoor.errors import RecipeError, unknown
 from vidoor.poisoning.poisoner import Poisoner
 from vidoor.registry import GROUPS, lookup, name_of, names
@@ -42,10 +42,31 @@ class Runtime:
     threads: int = 1
     """CPU threads of each process. Another number rounds differently."""
 
+    executor: Literal["local", "ray", "slurm", "here"] = "local"
+    """Where stages run: ``local`` processes, a ``ray`` cluster, ``slurm`` jobs, or one after
+    another in this process (``here``: for debuggers)."""
+
     workers: int = 2
-    """Victims that train at once, each in a process of its own; always one where a GPU is used."""
+    """Stages that run at once, each in a process of its own (local)."""
+
+    gpus: float = 1.0
+    """GPUs that a stage takes where there are any: 0.5 puts two stages on each (local, ray)."""
+
+    memory: float | None = None
+    """Address space of each worker in GiB (local, Linux); a stage that asks for more fails. Leave
+    it out where a GPU is used, which reserves far more than it needs."""
+
+    address: str = "local"
+    """Ray cluster to join; ``local`` starts one on this machine."""
+
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    """What submitit is told beside threads and GPUs, e.g. ``slurm_partition``, ``timeout_min``."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.gpus < math.inf:
+            raise ValueError(f"gpus must be a number > 0, not {self.gpus}")
+        if self.memory is not None and not 0 < self.memory < math.inf:
+            raise ValueError(f"memory must be a number of GiB > 0, not {self.memory}")
         if not (1 <= self.threads <= 1024 and 1 <= self.workers <= 1024):
             raise ValueError(
                 f"threads and workers must be in 1..1024, not {self.threads} and {self.workers}"
@@ -61,6 +82,9 @@ class Recipe:
     name: str = "run"
     """What tables and pages call it."""
 
+    arm: str = ""
+    """The arm of a grid that this is; tables tell arms apart by it."""
+
     note: str = ""
     """A sentence that stands beside the numbers wherever they are shown."""
 
@@ -75,6 +99,9 @@ class Recipe:
     detector: Mapping[str, Any] = field(default_factory=dict)
     """Detectors by the name of their table; its ``kind`` is that name unless given."""
 
+    mitigation: Mapping[str, Any] = field(default_factory=dict)
+    """Mitigations, named in the same way."""
+
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -82,62 +109,24 @@ class Recipe:
             raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The document of a recipe file, with ``a.b=value`` overrides applied."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(
-            f"{path}: cannot be read ({error.strerror}); give a recipe file"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from None
-    return override(document, overrides)
+NAMED = ("detector", "mitigation")
+"""Groups of which a recipe may use several methods, each in a table with a name."""
 
 
-def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``document`` with each ``a.b=value`` set; values are TOML, bare words strings."""
-    changed = json.loads(json.dumps(document, default=str))
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        *tables, last = (part.strip() for part in key.split("."))
-        if not equals or not all((*tables, last)):
-            raise RecipeError(f"override {text!r} is not of the form key=value or table.key=value")
-        at = changed
-        for name in tables:
-            at = at.setdefault(name, {})
-            if not isinstance(at, dict):
-                raise RecipeError(f"override {text!r}: {name!r} is a value, not a table")
-        at[last] = _value(value.strip())
-    result: dict[str, Any] = changed
-    return result
-
-
-def _value(text: str) -> Any:
-    try:
-        values = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    return values["value"] if len(values) == 1 else text
-
-
-def parse(document: Mapping[str, Any]) -> Recipe:
+def parse(document: Document) -> Recipe:
     """The recipe that ``document`` describes. RecipeError, one line, if it describes none."""
     values = dict(document)
     _refuse_unknown(values, Recipe, "")
     for spec in fields(Recipe):
-        if spec.name in GROUPS and spec.name in values and spec.name != "detector":
+        if spec.name in NAMED:
+            values[spec.name] = _named(spec.name, values.get(spec.name, {}))
+        elif spec.name in GROUPS and spec.name in values:
             values[spec.name] = component(spec.name, values[spec.name])
         elif spec.name in values and isinstance(spec.type, type) and is_dataclass(spec.type):
             values[spec.name] = build(spec.type, values[spec.name], spec.name)
         elif spec.name not in values and _required(spec):
             raise RecipeError(f"the recipe has no [{spec.name}] table; it needs at least a kind")
-    detectors = _table(values.get("detector", {}), "detector")
-    values["detector"] = {
-        name: component("detector", {"kind": name, **_table(options, f"detector.{name}")}, name)
-        for name, options in detectors.items()
-    }
-    plain = {name: values.pop(name) for name in ("name", "note", "seed") if name in values}
+    plain = {name: values.pop(name) for name in ("name", "arm", "note", "seed") if name in values}
     for name, value in plain.items():
         if not isinstance(value, int if name == "seed" else str) or isinstance(value, bool):
             kind = "a whole number" if name == "seed" else "a string"
@@ -146,6 +135,13 @@ def parse(document: Mapping[str, Any]) -> Recipe:
         return Recipe(**plain, **values)
     except ValueError as error:
         raise RecipeError(str(error)) from None
+
+
+def _named(group: str, tables: Any) -> dict[str, Any]:
+    return {
+        name: component(group, {"kind": name, **_table(options, f"{group}.{name}")}, name)
+        for name, options in _table(tables, group).items()
+    }
 
 
 def component(group: str, options: Any, name: str = "") -> Any:
@@ -174,9 +170,14 @@ def build(cls: type, options: Any, where: str) -> Any:
     values = _table(options, where)
     _refuse_unknown(values, cls, where)
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+        return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise RecipeError(_first_line(error, where)) from None
+
+
+@cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
 
 
 def _required(spec: Any) -> bool:
@@ -214,13 +215,18 @@ def document(recipe: Recipe) -> dict[str, Any]:
     written = {}
     for spec in fields(recipe):
         value = getattr(recipe, spec.name)
-        if spec.name == "detector":
+        if spec.name in NAMED:
             written[spec.name] = {name: table(method) for name, method in value.items()}
         elif is_dataclass(value):
             written[spec.name] = table(value)
         else:
             written[spec.name] = value
     return written
+
+
+def settled(recipe: Recipe) -> dict[str, Any]:
+    """The document of the recipe without what no result depends on: what records hold."""
+    return {key: value for key, value in document(recipe).items() if key != "runtime"}
 
 
 def table(method: Any) -> dict[str, Any]:
@@ -239,19 +245,14 @@ def table(method: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def dumps(recipe: Recipe) -> str:
     """The recipe as TOML."""
     return tomli_w.dumps(document(recipe))
-
-
-def digest(*parts: Any) -> str:
-    """Twelve hex digits of the content of ``parts``, the schema and the version of vidoor: results
-    of an older version never pass for those of a newer one."""
-    text = json.dumps([SCHEMA, __version__, *parts], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def identity(method: Any) -> dict[str, Any]:
@@ -267,4 +268,4 @@ def run_id(recipe: Recipe, data: Mapping[str, Any] | None = None) -> str:
     ``data`` is the identity of the data, if it is known already: it may take reading every file.
     """
     data = identity(recipe.data) if data is None else data
-    return digest({**document(recipe), "runtime": None, "data": data})
+    return digest({**settled(recipe), "data": data})

@@ -14,9 +14,11 @@ that module registers its methods.
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from vidoor.errors import RecipeError, unknown
 from vidoor.progress import say
@@ -33,6 +35,7 @@ GROUPS = {
 ENTRY_POINTS = "vidoor"
 
 _methods: dict[str, dict[str, type]] = {group: {} for group in GROUPS}
+_names: dict[type, str] = {}
 
 T = TypeVar("T", bound=type)
 
@@ -47,6 +50,7 @@ def register(group: str, name: str) -> Callable[[T], T]:
         held = _methods[group].setdefault(name, cls)
         if (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"{group} {name!r} is already registered by {held.__module__}")
+        _names[cls] = name
         return cls
 
     return add
@@ -85,8 +89,22 @@ def lookup(group: str, name: str) -> type:
 
 def name_of(method: object) -> str:
     """The name under which the class of ``method`` is registered."""
-    for found in _methods.values():
-        for name, cls in found.items():
-            if cls is type(method):
-                return name
-    raise LookupError(f"{type(method).__name__} is not registered")
+    try:
+        return _names[type(method)]
+    except KeyError:
+        raise LookupError(f"{type(method).__name__} is not registered") from None
+
+
+def about(cls: type) -> dict[str, Any]:
+    """What a method or a settings class is, its options with their defaults, and its presets."""
+    summary = (cls.__doc__ or "").strip().partition("\n")[0]
+    options = {spec.name: _default(spec) for spec in fields(cls)}
+    return {"summary": summary, "options": options, "presets": dict(getattr(cls, "presets", {}))}
+
+
+def _default(spec: Any) -> Any:
+    if spec.default_factory is not MISSING:
+        return spec.default_factory()
+    if spec.default is MISSING:
+        return "required"
+    return str(spec.default) if isinstance(spec.default, Path) else spec.default

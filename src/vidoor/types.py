@@ -67,11 +67,13 @@ class Splits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a method spent: forward and backward passes in clips, wall-clock seconds."""
+    """What a method spent: forward and backward passes in clips, wall-clock seconds, and the peak
+    of its memory in bytes (None where that is not known)."""
 
     forward: int = 0
     backward: int = 0
     seconds: float = 0.0
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,12 +106,12 @@ def test_a_destination_that_does_not_do_is_refused_and_nothing_made(
 # ---- a folder ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [cache.MEMORY_LIMIT, 10])
+@pytest.mark.parametrize("limit", [cache.LIMIT, 10])
 def test_unreadable_clips_are_left_out_before_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     """Held in memory or not, the poisoned clips are 40 % of those that can be read."""
-    monkeypatch.setattr(cache, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(cache, "LIMIT", limit)
     fill(tmp_path / "in", 10)
     for index in range(5):
         (tmp_path / "in" / "walk" / f"{index}.mkv").write_text("not a clip")
@@ -134,8 +134,8 @@ def test_a_class_without_a_readable_clip(tmp_path: Path, monkeypatch: pytest.Mon
     fill(tmp_path / "in", 2)
     for index in range(2):
         (tmp_path / "in" / "walk" / f"{index}.mkv").write_text("not a clip")
-    for limit in (cache.MEMORY_LIMIT, 10):
-        monkeypatch.setattr(cache, "MEMORY_LIMIT", limit)
+    for limit in (cache.LIMIT, 10):
+        monkeypatch.setattr(cache, "LIMIT", limit)
         refused("'walk' has no readable clip", poison, tmp_path / "in", tmp_path / "o" / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

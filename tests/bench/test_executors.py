@@ -1,69 +1,134 @@
-"""Work in processes of its own: results, errors, and nobody left behind."""
+"""Stages in processes of their own: what comes back, and nobody left behind."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from vidoor.bench.executors import apart
-from vidoor.errors import DataError, TrainingError
+from vidoor.bench.executors import executor, gpus
+from vidoor.bench.plan import plan
+from vidoor.errors import RecipeError
+from vidoor.recipe import Runtime
 
 
-def write(path: Path, text: str) -> None:
-    path.write_text(f"{text} {os.getpid()}")
+@pytest.fixture
+def data(tiny, tmp_path):
+    """The data stage of a tiny recipe, and where it runs."""
+    (cell,) = plan(tiny("runtime.executor=local"), tmp_path)
+    return cell.stage.needs["data"], cell.recipe.runtime
 
 
-def refuse(path: Path) -> None:
-    raise DataError(f"{path}: no room")
+def ended(handle):
+    deadline = time.monotonic() + 60
+    while not handle.done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return handle.result()
 
 
-def fall(path: Path) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def test_a_stage_is_made_in_another_process_and_found_the_second_time(data, tmp_path):
+    stage, runtime = data
+    with executor(replace(runtime, workers=1)) as engine:
+        assert engine.free() == 1
+        handle = engine.submit(stage)
+        assert engine.free() == 0
+        assert ended(handle).status == "made"
+        assert engine.free() == 1
+        assert ended(engine.submit(stage)).status == "found"
+    assert (tmp_path / stage.folder / "done.json").exists()
 
 
-def linger(path: Path) -> None:
-    path.write_text(str(os.getpid()))
-    time.sleep(300)
+def test_a_stage_that_another_process_is_at_is_left_to_it(data, tmp_path):
+    from vidoor.bench import store
+
+    stage, runtime = data
+    folder = tmp_path / stage.folder
+    folder.mkdir(parents=True)
+    with store.locked(folder) as ours, executor(replace(runtime, workers=1)) as engine:
+        assert ours
+        assert ended(engine.submit(stage)).status == "busy"
 
 
-def test_each_call_has_a_process_of_its_own(tmp_path):
-    apart(write, [(tmp_path / "a", "one"), (tmp_path / "b", "two")])
-    (one, first), (two, second) = ((tmp_path / name).read_text().split() for name in "ab")
-    assert (one, two) == ("one", "two")
-    assert len({first, second, str(os.getpid())}) == 3
+def test_a_process_that_dies_costs_its_stage_alone(data):
+    stage, runtime = data
+    with executor(replace(runtime, workers=2)) as engine:
+        first = engine.submit(stage)
+        (pid,) = engine.workers[0].pool._processes
+        os.kill(pid, signal.SIGKILL)
+        outcome = ended(first)
+        assert outcome.status == "failed"
+        assert "ended from outside" in outcome.problem
+        assert "\n" not in outcome.problem
+        assert engine.free() == 2
+        assert ended(engine.submit(stage)).status == "made"
 
 
-def test_what_a_user_can_mend_arrives_as_one_line(tmp_path):
-    with pytest.raises(TrainingError, match="no room") as error:
-        apart(refuse, [(tmp_path,), (tmp_path,)])
-    assert "\n" not in str(error.value)
-
-
-def test_an_end_from_outside_is_named(tmp_path):
-    with pytest.raises(TrainingError, match=r"signal 9.*runtime\.workers=1"):
-        apart(fall, [(tmp_path,)])
-
-
-def test_no_process_outlives_a_killed_caller(tmp_path):
+def test_no_process_outlives_the_block_or_a_killed_caller(data, tmp_path):
+    stage, runtime = data
+    with executor(replace(runtime, workers=1)) as engine:
+        engine.submit(stage)
+        (pid,) = engine.workers[0].pool._processes
+    assert not running(pid)
     script = tmp_path / "caller.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_executors import linger\nfrom vidoor.bench.executors import apart\n"
-        f"if __name__ == '__main__':\n    apart(linger, [(Path({str(tmp_path)!r}) / 'pid',)])\n"
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "from vidoor.bench.executors import _Worker, _local\n"
+        "from vidoor.recipe import Runtime\n"
+        "if __name__ == '__main__':\n"
+        "    with _local(Runtime(workers=1), True) as engine:\n"
+        "        worker = engine.workers[0]\n"
+        "        worker.start().submit(time.sleep, 300)\n"
+        "        (pid,) = worker.pool._processes\n"
+        f"        Path({str(tmp_path / 'pid')!r}).write_text(str(pid))\n"
+        "        time.sleep(300)\n"
     )
     caller = subprocess.Popen([sys.executable, str(script)])
     deadline = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    time.sleep(3)  # for the child to have come up
     child = int((tmp_path / "pid").read_text())
     caller.kill()
     caller.wait()
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text():
+    while running(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "workers", "expected"),
+    [
+        (0, 1.0, 3, [None, None, None]),
+        (2, 1.0, 8, [0, 1]),
+        (2, 0.5, 8, [0, 1, 0, 1]),
+        (2, 0.5, 3, [0, 1, 0]),
+        (4, 1.0, 2, [0, 1]),
+        (1, 2.0, 2, [0]),
+    ],
+)
+def test_each_worker_has_its_gpu(monkeypatch, count, share, workers, expected):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    assert list(gpus(Runtime(gpus=share, workers=workers))) == expected
+    assert list(gpus(Runtime(gpus=share, workers=workers, device="cpu"))) == [None] * workers
+
+
+def test_an_executor_whose_package_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with (
+        pytest.raises(RecipeError, match=r"pip install 'vidoor\[submitit\]'"),
+        executor(Runtime(executor="slurm")),
+    ):
+        pass

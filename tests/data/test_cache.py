@@ -1,7 +1,9 @@
 """Clips held in memory: the same bytes, and what cannot be read is left out and named."""
 
+import pickle
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,7 +51,37 @@ def test_a_class_without_a_readable_clip_is_an_error():
         cache.hold(clips(4, {1, 3}))
 
 
-def test_sets_above_the_limit_stay_lazy(monkeypatch):
-    monkeypatch.setattr(cache, "MEMORY_LIMIT", 10)
-    lazy = clips(4)
-    assert cache.hold(lazy) == (lazy, ())
+def test_sets_above_the_limit_stay_lazy_and_lose_what_cannot_be_read(monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 10)
+    held, quarantined = cache.hold(clips(6, {1, 4}))
+    assert [clip.id for clip in quarantined] == ["1.mp4", "4.mp4"]
+    assert [int(held.read(i)[0, 0, 0, 0]) for i in range(4)] == [0, 2, 3, 5]
+    assert held.read(0) is not held.read(0)
+
+
+@pytest.mark.parametrize("limit", [cache.LIMIT, 10])
+def test_stored_clips_are_the_clips_from_any_process(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(cache, "LIMIT", limit)
+    source, file = clips(6, {1, 4}), tmp_path / "clips.npy"
+    kept, quarantined = cache.store(source, file, "clips")
+    assert (kept, len(quarantined)) == ((0, 2, 3, 5), 2)
+    assert file.exists() == (limit > 10)
+    found = cache.stored(source, file, kept)
+    again = pickle.loads(pickle.dumps(found))
+    assert (again.ids, again.labels) == (found.ids, found.labels)
+    for place, index in enumerate(kept):
+        assert torch.equal(again.read(place), source.read(index))
+    again.read(0).zero_()  # what a caller does to a clip does not reach the file
+    assert torch.equal(
+        torch.from_numpy(np.load(file))[2] if limit > 10 else found.read(1), source.read(2)
+    )
+
+
+def test_a_disk_without_room_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        cache.store(clips(4), tmp_path / "clips.npy", "clips")
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,15 @@
 """One made-up finished run, whole: no number or picture of it was measured anywhere."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from vidoor import SCHEMA
 
 CLASSES = ["left", "right", "up", "down", "grow", "shrink", "clockwise", "anticlockwise"]
 RECIPE = """\
@@ -41,7 +44,7 @@ def record() -> dict[str, Any]:
     poisoned = [0.3, 0.6, 0.8, 0.88, 0.93, 0.95, 0.97, 0.975]
     success = [0.12, 0.55, 0.97, 0.99, 1.0, 1.0, 1.0, 1.0]
     return {
-        "schema": 1, "run_id": "3f2a9c04d1e7", "name": "demo", "seed": 0,
+        "schema": SCHEMA, "run_id": "3f2a9c04d1e7", "name": "demo", "arm": "", "seed": 0,
         "clean_acc": 0.98, "acc": 0.975, "asr": 1.0, "asr_variant": "strict", "asr_paper": 1.0,
         "psnr": 43.1, "ssim": 0.995,
         "flagged": {"detector": "coherence", "tpr": 1.0, "fpr": 0.0},
@@ -82,7 +85,21 @@ def record() -> dict[str, Any]:
                 "tpr": 1.0, "fpr": 0.0, "auroc": 1.0, "evidence": {"ratio": 0.26},
             },
         },
-        "seconds": {"total": 101.2, "train": 80.0},
+        "mitigations": {
+            "fine-tuning": {
+                "acc": 0.97, "asr": 0.9,
+                "cost": {"forward": 400, "backward": 400, "seconds": 6.5, "memory": 300_000_000},
+            },
+        },
+        "seconds": {"total": 101.2, "train": 80.0, "detect": 18.0, "evaluate": 3.2},
+        "cost": {
+            "data": {"forward": 0, "backward": 0, "seconds": 1.5, "memory": None},
+            "train clean": {
+                "forward": 12800, "backward": 12800, "seconds": 78.5, "memory": 800_000_000,
+            },
+        },
+        "environment": {"vidoor": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "threads": 1},
+        "recipe": tomllib.loads(RECIPE),
     }  # fmt: skip
 
 
@@ -129,11 +146,9 @@ def write(tmp_path: Path, record: Any, arrays: Any) -> Callable[..., Path]:
 
     def folder(**parts: Any) -> Path:
         frames, scores = arrays
-        environment = {"python": "3.11.2", "torch": "2.13.0", "vidoor": "0.1.0", "threads": 1}
         whole = {"frames": frames, "scores": scores, **parts}
         (tmp_path / "result.json").write_text(json.dumps(parts.get("record", record)), "utf-8")
         (tmp_path / "recipe.toml").write_text(parts.get("recipe", RECIPE), "utf-8")
-        (tmp_path / "env.json").write_text(json.dumps(parts.get("env", environment)), "utf-8")
         for name in ("frames", "scores"):
             np.savez(tmp_path / f"{name}.npz", **whole[name])
         return tmp_path

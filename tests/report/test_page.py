@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vidoor import SCHEMA
 from vidoor.errors import VidoorError
 from vidoor.report import figures, tables
 from vidoor.report.page import write_page
@@ -113,7 +114,8 @@ def test_names_from_files_stay_text(write: Write, record: Any, arrays: Any) -> N
     record["detectors"]["coherence"]["evidence"]["same_footage"] = [[ATTACK, ATTACK]]
     frames["ids"] = frames["labels"] = np.array([ATTACK] * 4)
     scores["inversion.ids"] = np.array([ATTACK, *scores["inversion.ids"][1:]])
-    folder = write(recipe=f"name = '{ATTACK}'", env={"cpu": ATTACK}, frames=frames, scores=scores)
+    record["environment"] = {"cpu": ATTACK}
+    folder = write(recipe=f"name = '{ATTACK}'", frames=frames, scores=scores)
     page = Page(write_page(folder))
     assert page.tags["script"] == benign.tags["script"]
     assert page.tags["img"] == benign.tags["img"]
@@ -141,7 +143,7 @@ def test_names_from_files_stay_text(write: Write, record: Any, arrays: Any) -> N
         ("name", None),
         ("ssim", "SSIM"),
         ("recipe.toml", "transform_frames"),
-        ("env.json", "2.13.0"),
+        ("environment", "2.13.0"),
         ("frames.npz", "grey levels RMS"),
         ("scores.npz", "scores of"),
     ],
@@ -162,14 +164,14 @@ def test_what_the_record_lacks_is_left_out(
 
 @pytest.mark.usefixtures("light")
 def test_a_record_of_nothing_but_nulls_makes_a_page(write: Write, record: Any) -> None:
-    nulls = dict.fromkeys(record) | {"schema": 1, "detectors": {"coherence": {}}}
+    nulls = dict.fromkeys(record) | {"schema": SCHEMA, "detectors": {"coherence": {}}}
     page = Page(write_page(write(record=nulls)))
     assert "No alarm" in page.text and "None" not in page.text
 
 
 @pytest.mark.usefixtures("light")
 def test_the_least_record_makes_a_page(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text('{"schema": 1}')
+    (tmp_path / "result.json").write_text(f'{{"schema": {SCHEMA}}}')
     page = Page(write_page(tmp_path))
     assert "Not examined" in page.text
     assert page.tags["script"] == 0 and page.tags["img"] == 0
@@ -206,14 +208,20 @@ def test_a_file_name_that_is_not_unicode_can_be_written(write: Write, record: An
         ("result.json", None, "has no result.json"),
         ("result.json", b"{", "is not JSON"),
         ("result.json", b"[]", "has schema None"),
-        ("result.json", b'{"schema": 2}', "has schema 2; this vidoor reads schema 1"),
-        ("recipe.toml", b"seed = = 1", "is not TOML"),
+        ("result.json", b'{"schema": 1}', f"has schema 1; this vidoor reads schema {SCHEMA}"),
         ("result.json", b"[" * 100_000, "is not JSON"),
-        ("result.json", b'{"schema": 1, "curves": [1]}', "is damaged, curves: "),
-        ("result.json", b'{"schema": 1, "acc": 2}', "is damaged, acc: input should be less"),
-        ("result.json", b'{"schema": 1, "data": {"classes": ["a", 1]}}', r"data\.classes\.1: "),
-        ("env.json", b"\xff", "is not JSON"),
-        ("env.json", b"[]", "holds no table"),
+        ("result.json", b'{"schema": %d, "curves": [1]}' % SCHEMA, "is damaged, curves: "),
+        (
+            "result.json",
+            b'{"schema": %d, "acc": 2}' % SCHEMA,
+            "is damaged, acc: input",
+        ),
+        (
+            "result.json",
+            b'{"schema": %d, "data": {"classes": ["a", 1]}}' % SCHEMA,
+            r"data\.classes\.1: ",
+        ),
+        ("result.json", b'{"schema": %d, "environment": []}' % SCHEMA, "is damaged, environment"),
         ("scores.npz", b"PK\x03\x04 torn", "holds no plain arrays"),
         ("frames.npz", b"\x80\x04.", "holds no plain arrays"),
     ],
@@ -303,8 +311,8 @@ def shown_or_refused(folder: Path) -> None:
         assert "<h1>" in write_page(folder).read_text(encoding="utf-8")
         rows = tables.flatten(tables.load(folder))
         for form in ("md", "csv", "latex", "json"):
-            tables.render(rows, form, ()).encode("utf-8")
-            tables.render(rows, form, [field.removeprefix("recipe.") for field in rows[0]])
+            tables.render(rows, form).encode("utf-8")
+            tables.render(rows, form, tables.Query(values=list(rows[0])))
     except VidoorError as error:
         assert "\n" not in str(error) and str(error).encode("utf-8")
 
@@ -348,7 +356,7 @@ def test_the_page_is_replaced_whole_or_not_at_all(
         plain(path, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    (folder / "result.json").write_text('{"schema": 1}', "utf-8")
+    (folder / "result.json").write_text(f'{{"schema": {SCHEMA}}}', "utf-8")
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(VidoorError, match=r"report\.html cannot be written \(No space left"):
         write_page(folder)
@@ -363,7 +371,7 @@ def test_a_folder_in_the_way_is_one_line(write: Write) -> None:
     with pytest.raises(VidoorError, match=r"report\.html cannot be written \(Is a directory\)"):
         write_page(folder)
     assert not list(folder.glob(".*"))
-    for name in ("env.json", "recipe.toml", "result.json"):  # in the order opposite to reading
+    for name in ("recipe.toml", "result.json"):  # in the order opposite to reading
         (folder / name).unlink()
         (folder / name).mkdir()
         with pytest.raises(VidoorError, match=rf"{name} cannot be read \(Is a directory\)"):

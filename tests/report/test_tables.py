@@ -10,21 +10,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidoor import SCHEMA
 from vidoor.errors import VidoorError
 from vidoor.report import tables
+from vidoor.report.pivot import Query, summarise
+from vidoor.report.runs import Run
+
+ASR = Query(values=["asr"])
 
 
 def write_run(folder: Path, seed: int, asr: float, trigger: str = "dft", **more: Any) -> Path:
     """A made-up finished run; the numbers are invented."""
     folder.mkdir(parents=True)
     record = {
-        "schema": 1, "run_id": folder.name, "name": "grid", "seed": seed, "acc": 0.975, "asr": asr,
-        "asr_variant": "strict", "psnr": 43.0 + seed, "flagged": {"detector": "d", "tpr": 1.0},
-        "curves": {"clean": [{"epoch": 1, "acc": 0.5}]}, **more,
+        "schema": SCHEMA, "run_id": folder.name, "name": "grid", "seed": seed,
+        "acc": 0.975, "asr": asr, "asr_variant": "strict", "psnr": 43.0 + seed,
+        "flagged": {"detector": "d", "tpr": 1.0},
+        "curves": {"clean": [{"epoch": 1, "acc": 0.5}]},
+        "recipe": {
+            "name": "grid", "seed": seed, "trigger": {"kind": trigger, "rms": 1.16},
+            "poisoning": {"rate": 0.2, "sources": [1, 2]},
+        },
+        "environment": {"torch": f"2.{seed}", "threads": 1 + seed, "kind": f"machine {seed}"},
+        "cost": {"train clean": {"forward": 9, "seconds": 1.5 + seed, "memory": 2**20 * seed}},
+        "seconds": {"total": 3.0 + seed}, **more,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(record))
-    recipe = f'name = "grid"\nseed = {seed}\n[trigger]\nkind = "{trigger}"\nrms = 1.16\n'
-    (folder / "recipe.toml").write_text(recipe + "[poisoning]\nrate = 0.2\nsources = [1, 2]\n")
     return folder
 
 
@@ -38,7 +49,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def rows_of(runs: Path) -> list[tables.Row]:
+def rows_of(runs: Path) -> list[Run]:
     return tables.flatten(tables.load(runs))
 
 
@@ -67,7 +78,8 @@ def test_markdown_shows_mean_sd_and_n_over_seeds(runs: Path) -> None:
 
 
 def test_latex_is_a_booktabs_table(runs: Path) -> None:
-    text = tables.render(rows_of(runs), "latex", ["trigger.kind", "flagged.detector", "asr"])
+    query = Query(rows=["trigger.kind"], values=["flagged.detector", "asr"])
+    text = tables.render(rows_of(runs), "latex", query)
     assert text == (
         "\\begin{tabular}{llrr}\n\\toprule\n"
         "trigger.kind & flagged.detector & ASR (\\%) & n \\\\\n\\midrule\n"
@@ -78,35 +90,38 @@ def test_latex_is_a_booktabs_table(runs: Path) -> None:
 
 
 def test_csv_and_json_are_unrounded(runs: Path) -> None:
-    columns = ["trigger.kind", "asr"]
-    text = tables.render(rows_of(runs), "csv", columns)
+    query = Query(rows=["trigger.kind"], values=["asr"])
+    text = tables.render(rows_of(runs), "csv", query)
     dft, dwt = csv.DictReader(io.StringIO(text))
     values = [0.96, 0.98, 1.0]
     assert float(dft["asr"]) == pytest.approx(mean(values))
     assert float(dft["asr_sd"]) == pytest.approx(stdev(values))
     assert (dft["n"], dwt["asr"], dwt["asr_sd"], dwt["n"]) == ("3", "0.5", "", "1")
-    assert json.loads(tables.render(rows_of(runs), "json", columns))[1] == {
+    assert json.loads(tables.render(rows_of(runs), "json", query))[1] == {
         "trigger.kind": "dwt", "asr": 0.5, "asr_sd": None, "n": 1,
     }  # fmt: skip
 
 
 def test_different_settings_are_never_averaged(runs: Path) -> None:
     rows = rows_of(runs)
-    assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [3, 1]
+    assert [row["n"] for row in summarise(rows, ASR)] == [3, 1]
     for row, change in zip(rows, ({}, {"asr_variant": "paper"}, {"name": "other"}), strict=False):
         row.update(change)
-    assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [1, 1, 1, 1]
+    assert [row["n"] for row in summarise(rows, ASR)] == [1, 1, 1, 1]
+    rows = rows_of(runs)
+    rows[0]["arm"] = "weak"
+    assert [row["n"] for row in summarise(rows, ASR)] == [1, 2, 1]
     rows = rows_of(runs)
     rows[1]["recipe.poisoning.sources"] = "[1, 3]"
-    assert [row["n"] for row in tables.summarise(rows, ["asr"])] == [2, 1, 1]
+    assert [row["n"] for row in summarise(rows, ASR)] == [2, 1, 1]
 
 
 def test_a_copy_of_a_run_counts_once(runs: Path) -> None:
     write_run(runs / "a-copy", 2, 1.0, run_id="dft-2")
-    assert [row["n"] for row in tables.summarise(rows_of(runs))] == [3, 1]
+    assert [row["n"] for row in summarise(rows_of(runs))] == [3, 1]
     for path in runs.glob("*/result.json"):  # records that do not know their id
         path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "run_id": None}))
-    assert [row["n"] for row in tables.summarise(rows_of(runs))] == [3, 1]
+    assert [row["n"] for row in summarise(rows_of(runs))] == [3, 1]
 
 
 def test_two_runs_that_differ_in_nothing_are_never_one(runs: Path) -> None:
@@ -136,34 +151,37 @@ def test_the_place_of_a_run_and_of_its_clips_is_no_setting(runs: Path) -> None:
     for place, row in enumerate(rows):
         row |= {"recipe.runtime.out": f"out{place}", "recipe.runtime.device": f"d{place}"}
         row |= {"recipe.runtime.deep.threads": place, "recipe.data.root": f"clips{place}"}
-    assert [row["n"] for row in tables.summarise(rows)] == [3]
+    assert [row["n"] for row in summarise(rows)] == [3]
     assert tables.render(rows).startswith("| name | ACC (%)")
     rows[2]["data.content"] = "other clips"
-    assert [row["n"] for row in tables.summarise(rows)] == [2, 1]
+    assert [row["n"] for row in summarise(rows)] == [2, 1]
 
 
 def test_numbers_that_have_no_mean_are_not_averaged(runs: Path) -> None:
     rows = rows_of(runs)[:3]
     for row, loss in zip(rows, (float("inf"), float("-inf"), 10**400), strict=True):
         row["loss"] = loss
-    assert tables.summarise(rows, ["loss"]) == [{"loss": "varies", "n": 3}]
+    shown = {"name": "grid", "loss": "varies", "n": 3}
+    assert summarise(rows, Query(values=["loss"])) == [shown]
 
 
 def test_a_value_that_some_seeds_lack_says_so(runs: Path) -> None:
     rows = rows_of(runs)
     rows[0]["asr"] = None
-    text = tables.render(rows, "md", ["trigger.kind", "asr", "poisoning.rate"])
+    query = Query(rows=["trigger.kind"], values=["asr", "poisoning.rate"])
+    text = tables.render(rows, "md", query)
     assert "| dft | 99.0 ± 1.4 (n = 2) | 0.2 | 3 |" in text
     rows[3]["asr"] = None
-    assert "| dwt | – | 0.2 | 1 |" in tables.render(
-        rows, "md", ["trigger.kind", "asr", "poisoning.rate"]
-    )
+    assert "| dwt | – | 0.2 | 1 |" in tables.render(rows, "md", query)
 
 
 def test_what_the_user_got_wrong_is_one_line(runs: Path, tmp_path: Path) -> None:
     rows = rows_of(runs)
-    with pytest.raises(VidoorError, match=r"unknown column 'asrr'; .* did you mean 'asr'"):
-        tables.render(rows, "md", ["asrr"])
+    for part in ("rows", "columns", "values"):
+        with pytest.raises(VidoorError, match=r"unknown field 'asrr'; .* did you mean 'asr'"):
+            tables.render(rows, "md", Query(**{part: ["asrr"]}))
+    with pytest.raises(VidoorError, match="unknown table format 'tex'; valid: md"):
+        tables.render(rows, "tex")
     with pytest.raises(VidoorError, match="no finished run"):
         tables.render([])
     with pytest.raises(VidoorError, match="is no folder"):
@@ -174,13 +192,36 @@ def test_what_the_user_got_wrong_is_one_line(runs: Path, tmp_path: Path) -> None
     assert tables.load(runs / "unfinished") == []
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"arm": 1}, "arm: input should be an instance of str, not 1"),
+        ({"recipe": []}, r"recipe: .* not \[\]"),
+        ({"environment": "linux"}, "environment: .* not 'linux'"),
+        ({"mitigations": {"nad": {"asr": 1.5}}}, r"mitigations\.nad\.asr: .* not 1\.5"),
+        ({"cost": {"train clean": {"memory": 1.5}}}, r"cost\.train clean\.memory: .* not 1\.5"),
+        ({"cost": {"data": {"forward": -1}}}, r"cost\.data\.forward: .* not -1"),
+        ({"seconds": {"detect": -1.0}}, r"seconds\.detect: .* not -1\.0"),
+    ],
+)
+def test_a_damaged_part_is_named(tmp_path: Path, part: dict[str, Any], said: str) -> None:
+    with pytest.raises(VidoorError, match=rf"result\.json is damaged, {said}; run"):
+        tables.read(write_run(tmp_path / "run", 0, 0.5, **part))
+
+
+def test_a_record_may_lack_its_recipe(tmp_path: Path) -> None:
+    for seed, part in enumerate(({"recipe": None, "cost": None, "mitigations": None}, {})):
+        write_run(tmp_path / str(seed), seed, 0.5, **part)
+    assert [line["n"] for line in summarise(rows_of(tmp_path))] == [1, 1]
+
+
 hostile = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 @settings(deadline=None)  # other work on the machine is no fault of the code
 @given(hostile)
 def test_any_name_stays_in_its_cell(name: str) -> None:
-    rows: list[tables.Row] = [{"name": name, "seed": s, "asr": s / 2} for s in (0, 1)]
+    rows: list[Run] = [{"name": name, "seed": s, "asr": s / 2} for s in (0, 1)]
     parsed = list(csv.DictReader(io.StringIO(tables.render(rows, "csv"), newline="")))
     shown = [(row["name"], row["asr"], row["n"]) for row in parsed]
     assert shown == [(name.replace("\r\n", "\n"), "0.25", "2")]

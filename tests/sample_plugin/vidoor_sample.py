@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from vidoor.registry import register
 from vidoor.types import Frames
 
@@ -19,7 +21,7 @@ class Corner:
             raise ValueError(f"side must be at least 1 pixel, not {self.side}")
 
     def __call__(self, clip: Frames) -> Frames:
-        """The clip with the square in it."""
-        out = clip.clone()
-        out[:, :, -self.side :, : self.side] = 0
+        """The clip, or each clip of a batch, with the square in it."""
+        out = clip.clone(memory_format=torch.contiguous_format)
+        out[..., -self.side :, : self.side] = 0
         return out

@@ -3,37 +3,23 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from torch import Tensor
-
 from vidoor import metrics
-from vidoor.bench.store import make_folder
 from vidoor.data import cache, video
 from vidoor.data.folder import Folder
-from vidoor.errors import ClipError, DataError
+from vidoor.document import digest
+from vidoor.errors import DataError
+from vidoor.files import make_folder, whole
 from vidoor.poisoning.manifest import write_set
 from vidoor.poisoning.poisoner import Poisoner, apply, preflight
-from vidoor.progress import track
-from vidoor.recipe import digest, table
+from vidoor.recipe import table
 from vidoor.report.figures import sheet
-from vidoor.types import ClipSet, Geometry, Quarantined, Trigger
+from vidoor.types import Geometry, Trigger
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Reads clip ``rows[i]`` of a set."""
-
-    clips: ClipSet
-    rows: tuple[int, ...]
-
-    def __call__(self, index: int) -> Tensor:
-        return self.clips.read(self.rows[index])
 
 
 @contextmanager
@@ -96,8 +82,8 @@ def embed_folder(
     splits = folder.open(seed)
     preflight(trigger, splits.train)
     poisoner.plan(splits.train, seed)  # what it refuses, it refuses before hours of reading
-    train, unread = _readable(splits.train, "training clips")
-    test, unread_test = _readable(splits.test, "test clips")
+    train, unread = cache.hold(splits.train, "training clips")
+    test, unread_test = cache.hold(splits.test, "test clips")
     plan = poisoner.plan(train, seed)
     poisoned = apply(train, plan, trigger)
     with _whole_folder(destination) as partial:
@@ -107,34 +93,6 @@ def embed_folder(
         for clip in (*unread, *unread_test)
     ]
     return {**counts, "quarantined": quarantined}
-
-
-def _readable(clips: ClipSet, what: str) -> tuple[ClipSet, tuple[Quarantined, ...]]:
-    """The clips that can be read and those that cannot; a set too large to hold is read through."""
-    if not len(clips):
-        return clips, ()
-    held, unread = cache.hold(clips, what)
-    if held is not clips:
-        return held, unread
-    reasons: dict[int, Quarantined] = {}
-    for index in track(range(len(clips)), f"checking {what}", len(clips)):
-        try:
-            clips.read(index)
-        except ClipError as error:
-            reasons[index] = Quarantined(clips.ids[index], error.reason)
-    return _without(clips, reasons, what), tuple(reasons.values())
-
-
-def _without(clips: ClipSet, left_out: dict[int, Quarantined], what: str) -> ClipSet:
-    kept = tuple(index for index in range(len(clips)) if index not in left_out)
-    labels = tuple(clips.labels[index] for index in kept)
-    for label in sorted(set(clips.labels) - set(labels)):
-        raise DataError(
-            f"class {clips.classes[label]!r} has no readable clip among its {what}; "
-            f"the first reason: {next(iter(left_out.values())).reason}"
-        )
-    ids = tuple(clips.ids[index] for index in kept)
-    return replace(clips, ids=ids, labels=labels, read=_Kept(clips, kept))
 
 
 def _valid(cls: type, **options: Any) -> Any:
@@ -194,7 +152,7 @@ def inspect_clip(clip: Path, trigger: Trigger, picture: Path) -> dict[str, Any]:
     triggered = trigger(clean)
     drawn = sheet(clean.permute(0, 2, 3, 1).numpy(), triggered.permute(0, 2, 3, 1).numpy())
     make_folder(picture.parent)
-    with video.whole(picture) as partial:
+    with whole(picture) as partial:
         partial.write_bytes(drawn)
     frames, _, height, width = clean.shape
     describe = getattr(trigger, "describe", None)

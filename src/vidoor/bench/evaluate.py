@@ -1,64 +1,78 @@
-"""The last stage: verdicts and predictions against the truth, as the records of a run."""
+"""The stage ``run``: verdicts and predictions held against the truth, as the record of a run."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from vidoor import metrics
-from vidoor.bench.stages import Prepared, flags
-from vidoor.recipe import Recipe, table
-from vidoor.types import ClipSet, Verdict
-from vidoor.victims.training import predict
+from vidoor import SCHEMA, metrics
+from vidoor.bench import store, trained, verdicts
+from vidoor.bench.clips import ATTACK, FRAMES, Attacked, Clean, attacked, clean
+from vidoor.bench.environment import environment
+from vidoor.bench.work import Work
+from vidoor.files import write_text
+from vidoor.meter import metered
+from vidoor.recipe import Recipe, dumps, settled, table
+from vidoor.report import arrays
+from vidoor.report.page import write_page
+from vidoor.report.tables import read_json
+from vidoor.types import Cost, Verdict
 from vidoor.victims.victim import Victim
 
-IMPERCEPTIBILITY_CLIPS = 100
-"""Test clips, evenly spaced, that PSNR and SSIM are averaged over."""
-
-SAMPLE_CLIPS = 4
-"""Test clips whose frames are kept for the report."""
+RECIPE, SCORES = "recipe.toml", "scores.npz"
 
 
-def asr(
-    recipe: Recipe, predicted: np.ndarray, labels: np.ndarray, variant: str = "strict"
-) -> float:
-    """ASR of predictions on the triggered test clips."""
-    return metrics.attack_success_rate(predicted, labels, recipe.poisoning.target, variant=variant)
+def run(work: Work) -> None:
+    """Stage ``run``: the folder of a run, complete with its page."""
+    recipe: Recipe = work["recipe"]
+    write_text(work.folder / RECIPE, dumps(recipe))
+    with metered() as meter:
+        clips = clean(work)
+        attack = attacked(work, clips)
+        found = {
+            name: verdicts.load(work.needs[f"detect {name}"]) for name in sorted(recipe.detector)
+        }
+        record = _record(work, clips, attack, found)
+        store.write_arrays(work.folder / SCORES, scores(clips, attack, found))
+        store.write_arrays(work.folder / FRAMES, _frames(work, found))
+    costs = {need: Cost(**store.cost(folder)) for need, folder in work.needs.items()}
+    record |= _costs({**costs, "evaluate": meter.cost})
+    head = {"schema": SCHEMA, "run_id": work.folder.name}
+    store.write_json(work.folder / store.RESULT, {**head, **record})
+    write_page(work.folder)
 
 
-def evaluate(
-    recipe: Recipe,
-    prepared: Prepared,
-    victim: Victim,
-    curves: Mapping[str, list[dict[str, float]]],
-    verdicts: Mapping[str, Verdict],
+def _record(
+    work: Work, clips: Clean, attack: Attacked, found: Mapping[str, Verdict]
 ) -> dict[str, Any]:
-    """The record of a run, but for its times. Here truth and scores meet."""
-    labels = np.asarray(prepared.test.labels)
-    attacked = predict(victim, prepared.triggered)
-    found = {name: _judge(verdict, prepared) for name, verdict in verdicts.items()}
-    first = next(iter(found.items()), None)
+    """The record of a run, but for its costs. Here truth and scores meet."""
+    recipe: Recipe = work["recipe"]
+    victim = trained.load(work, "train poisoned", clips.train)
+    curves = {kind: trained.history(work.needs[f"train {kind}"]) for kind in ("clean", "poisoned")}
+    judged = {name: _judge(verdict, clips, attack) for name, verdict in found.items()}
+    leading = next(iter(recipe.detector), None)
+    visible = read_json(work.needs["poison"] / ATTACK)
     return {
+        "name": recipe.name,
+        "arm": recipe.arm,
+        "seed": recipe.seed,
         "clean_acc": curves["clean"][-1]["acc"],
-        "acc": metrics.accuracy(predict(victim, prepared.test), labels),
-        "asr": asr(recipe, attacked, labels),
+        **trained.measured(work, victim, clips.test, attack.triggered),
         "asr_variant": "strict",
-        "asr_paper": asr(recipe, attacked, labels, "paper"),
-        **_imperceptibility(prepared),
-        "flagged": first and {"detector": first[0], **{k: first[1][k] for k in ("tpr", "fpr")}},
-        "data": _describe_data(recipe, prepared),
-        "trigger": {
-            **_describe(recipe.trigger, prepared.train),
-            **table(recipe.trigger),
-        },
+        "psnr": visible["psnr"],
+        "ssim": visible["ssim"],
+        "flagged": leading
+        and {"detector": leading, **{rate: judged[leading][rate] for rate in ("tpr", "fpr")}},
+        "data": _describe_data(work, clips),
+        "trigger": {**visible["trigger"], **table(recipe.trigger)},
         "poisoning": {
             **table(recipe.poisoning),
-            "target_class": prepared.train.classes[recipe.poisoning.target],
+            "target_class": clips.train.classes[recipe.poisoning.target],
             "labels": "all-to-one",
-            "poisoned": len(prepared.plan.relabelled),
+            "poisoned": len(attack.plan.relabelled),
         },
         "victim": {
             **table(recipe.victim),
@@ -66,25 +80,29 @@ def evaluate(
             "weights_sha256": _weights_hash(victim),
         },
         "training": table(recipe.training),
-        "curves": dict(curves),
-        "detectors": found,
+        "curves": curves,
+        "detectors": judged,
+        "mitigations": {
+            name: {
+                **read_json(work.needs[f"mitigate {name}"] / trained.MEASURED),
+                "cost": store.cost(work.needs[f"mitigate {name}"]),
+            }
+            for name in recipe.mitigation
+        },
+        "recipe": settled(recipe),
+        "environment": environment(),
     }
 
 
-def _describe(trigger: Any, clips: ClipSet) -> dict[str, Any]:
-    describe = getattr(trigger, "describe", None)
-    return {} if describe is None else describe(clips.geometry)
-
-
-def _describe_data(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+def _describe_data(work: Work, clips: Clean) -> dict[str, Any]:
     return {
-        **prepared.data,
-        "classes": list(prepared.train.classes),
-        "train": len(prepared.train),
-        "test": len(prepared.test),
-        "geometry": list(prepared.train.geometry),
-        "quarantined": [{"id": q.id, "reason": q.reason} for q in prepared.quarantined],
-        "note": recipe.note,
+        **work["content"],
+        "classes": list(clips.train.classes),
+        "train": len(clips.train),
+        "test": len(clips.test),
+        "geometry": list(clips.train.geometry),
+        "quarantined": [asdict(clip) for clip in clips.quarantined],
+        "note": work["recipe"].note,
     }
 
 
@@ -97,32 +115,17 @@ def _weights_hash(victim: Victim) -> str:
     return whole.hexdigest()
 
 
-def _imperceptibility(prepared: Prepared) -> dict[str, float]:
-    chosen = _evenly(len(prepared.test), IMPERCEPTIBILITY_CLIPS)
-    pairs = [(prepared.test.read(i).numpy(), prepared.triggered.read(i).numpy()) for i in chosen]
-    return {
-        "psnr": float(np.mean([metrics.psnr(a, b) for a, b in pairs])),
-        "ssim": float(np.mean([metrics.ssim(a, b) for a, b in pairs])),
-    }
-
-
-def _evenly(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` indices, evenly spaced over ``count``."""
-    spread = np.linspace(0, count - 1, min(count, wanted)).astype(int)
-    return [int(index) for index in np.unique(spread)]
-
-
-def truth(prepared: Prepared) -> np.ndarray:
+def truth(clips: Clean, attack: Attacked) -> np.ndarray:
     """Which clips of the poisoned training set are poisoned."""
-    mask = np.zeros(len(prepared.poisoned), bool)
-    mask[list(prepared.plan.relabelled)] = True
+    mask = np.zeros(len(clips.train), bool)
+    mask[list(attack.plan.relabelled)] = True
     return mask
 
 
-def _judge(verdict: Verdict, prepared: Prepared) -> dict[str, Any]:
+def _judge(verdict: Verdict, clips: Clean, attack: Attacked) -> dict[str, Any]:
     """A verdict held against the truth."""
-    scores, poisoned = np.asarray(verdict.scores), truth(prepared)
-    flagged = flags(verdict)
+    scores, poisoned = np.asarray(verdict.scores), truth(clips, attack)
+    flagged = verdicts.flags(verdict)
     tpr, fpr = metrics.hit_rates(flagged, poisoned)
     return {
         "alarm": verdict.alarm,
@@ -135,43 +138,46 @@ def _judge(verdict: Verdict, prepared: Prepared) -> dict[str, Any]:
         "evidence": {
             key: value
             for key, value in verdict.evidence.items()
-            if value is not None and not isinstance(value, np.ndarray | torch.Tensor)
+            if value is not None and not isinstance(value, np.ndarray)
         },
         "cost": asdict(verdict.cost),
     }
 
 
-def scores(prepared: Prepared, verdicts: Mapping[str, Verdict]) -> dict[str, np.ndarray]:
+def scores(clips: Clean, attack: Attacked, found: Mapping[str, Verdict]) -> dict[str, np.ndarray]:
     """What scores.npz holds: ids, scores and truth for each detector."""
     arrays: dict[str, np.ndarray] = {}
-    for name, verdict in verdicts.items():
+    for name, verdict in found.items():
         arrays[f"{name}.ids"] = np.array(verdict.ids)
         arrays[f"{name}.scores"] = np.array(verdict.scores)
-        arrays[f"{name}.poisoned"] = truth(prepared)
+        arrays[f"{name}.poisoned"] = truth(clips, attack)
     return arrays
 
 
-def frames(
-    recipe: Recipe, prepared: Prepared, verdicts: Mapping[str, Verdict]
-) -> dict[str, np.ndarray]:
+def _frames(work: Work, found: Mapping[str, Verdict]) -> dict[str, np.ndarray]:
     """What frames.npz holds: sample clips before and after, trigger, recovered template."""
-    sources = [
-        i for i, label in enumerate(prepared.test.labels) if label != recipe.poisoning.target
-    ]
-    chosen = [sources[i] for i in _evenly(len(sources), SAMPLE_CLIPS)]
+    known = dict(arrays.read(work.needs["poison"] / FRAMES))
+    templates = (found[name].evidence.get("template") for name in work["recipe"].detector)
+    template = next((volume for volume in templates if volume is not None), None)
+    return known if template is None else {**known, "template": np.asarray(template)}
 
-    def volumes(clips: ClipSet) -> np.ndarray:
-        return np.stack([clips.read(i).permute(0, 2, 3, 1).numpy() for i in chosen])
 
-    arrays = {
-        "clean": volumes(prepared.test),
-        "triggered": volumes(prepared.triggered),
-        "ids": np.array([prepared.test.ids[i] for i in chosen]),
-        "labels": np.array([prepared.test.classes[prepared.test.labels[i]] for i in chosen]),
+def _costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """What each stage cost, those that other runs share included, and the seconds in sum."""
+    groups = {"train": "train ", "detect": "detect ", "evaluate": "evaluate"}
+    seconds = {
+        group: sum(cost.seconds for stage, cost in costs.items() if stage.startswith(start))
+        for group, start in groups.items()
     }
-    pattern = getattr(recipe.trigger, "pattern", None)
-    if pattern is not None:
-        arrays["pattern"] = pattern(prepared.train.geometry).volume().real.astype(np.float32)
-    templates = (verdict.evidence.get("template") for verdict in verdicts.values())
-    template = next((found for found in templates if found is not None), None)
-    return arrays if template is None else {**arrays, "template": np.asarray(template)}
+    total = sum(cost.seconds for cost in costs.values())
+    return {
+        "cost": {stage: asdict(cost) for stage, cost in costs.items()},
+        "seconds": {"total": total, **seconds},
+    }
+
+
+def finished(folder: Path) -> None:
+    """Draw the page of a complete run again if it was lost."""
+    page = folder / store.PAGE
+    if not page.exists() or not page.stat().st_size:
+        write_page(folder)

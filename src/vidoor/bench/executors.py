@@ -1,56 +1,184 @@
-"""Where work runs: here, or in processes of its own side by side.
+"""Where stages run: processes of this machine, a Ray cluster, Slurm jobs, or this very process.
 
-A small network gains nothing from a second thread, and two of them gain everything from a second
-process: a victim on one thread each is the fastest way to use the cores, and the number of cores
-then changes no result.
+The engines are others': an executor only hands stages over. A small network gains nothing from a
+second thread, and two of them gain everything from a second process, so a process has one thread
+unless told otherwise, and the number of cores changes no result.
 """
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from vidoor import progress
-from vidoor.errors import TrainingError, VidoorError
+from vidoor.bench.make import Outcome, make
+from vidoor.bench.stages import Stage
+from vidoor.errors import RecipeError
+from vidoor.recipe import Runtime
+
+DIED = (
+    "the process was ended from outside{how}, often for want of memory; the same command goes on "
+    "from where it was, and runtime.workers=1 needs less"
+)
 
 
-def apart(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> None:
-    """Call ``function`` once for each of ``calls``, each in a fresh process, all at once.
+class Handle(Protocol):
+    """A stage that was handed over."""
 
-    ``function`` and arguments must pickle. What a VidoorError of one says is raised here again as a
-    TrainingError, once all have ended; so is an end from outside. No process outlives the caller.
-    """
-    context = get_context("spawn")  # a forked copy of a process with threads may hang
-    running = []
+    def done(self) -> bool:
+        """Has it ended?"""
+        ...
+
+    def result(self) -> Outcome:
+        """How it ended."""
+        ...
+
+
+class Executor(Protocol):
+    """Takes stages. ``free`` is how many more it wants now."""
+
+    def free(self) -> int:
+        """How many stages can be handed over now."""
+        ...
+
+    def submit(self, stage: Stage) -> Handle:
+        """Hand over a stage whose needs are complete."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    outcome: Outcome
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Outcome:
+        return self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    runtime: Runtime
+
+    def free(self) -> int:
+        return 1
+
+    def submit(self, stage: Stage) -> Handle:
+        return _Ended(make(stage, self.runtime))
+
+
+@contextmanager
+def _here(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
+    yield _Here(runtime)
+
+
+# ---- processes of this machine ------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One process, made anew when it has died. A pool of one: its death is that of its stage."""
+
+    runtime: Runtime
+    quiet: bool
+    gpu: int | None
+    pool: ProcessPoolExecutor | None = None
+    busy: bool = False
+
+    def start(self) -> ProcessPoolExecutor:
+        if self.pool is None:
+            self.pool = ProcessPoolExecutor(
+                1,
+                get_context("spawn"),  # a forked copy of a process with threads may hang
+                initializer=_start,
+                initargs=(self.quiet, self.gpu, self.runtime.memory),
+            )
+        return self.pool
+
+    def submit(self, stage: Stage) -> Handle:
+        self.busy = True
+        return _Handed(self, self.start().submit(make, stage, self.runtime))
+
+    def end(self) -> None:
+        if self.pool is not None:
+            # No public way to kill a pool's process before Python 3.14.
+            for process in list((self.pool._processes or {}).values()):
+                process.kill()
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            self.pool = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    worker: _Worker
+    future: Any
+
+    def done(self) -> bool:
+        return bool(self.future.done())
+
+    def result(self) -> Outcome:
+        self.worker.busy = False
+        try:
+            outcome: Outcome = self.future.result()
+        except BrokenProcessPool:
+            outcome = Outcome("failed", problem=DIED.format(how=""))
+            self.worker.end()
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    workers: list[_Worker] = field(default_factory=list)
+
+    def free(self) -> int:
+        return sum(not worker.busy for worker in self.workers)
+
+    def submit(self, stage: Stage) -> Handle:
+        return next(worker for worker in self.workers if not worker.busy).submit(stage)
+
+
+@contextmanager
+def _local(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
+    os.environ["OMP_NUM_THREADS"] = str(runtime.threads)  # read when a worker loads its libraries
+    local = _Local([_Worker(runtime, quiet, gpu) for gpu in gpus(runtime)])
     try:
-        for call in calls:
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(sender, function, call), daemon=True)
-            process.start()
-            sender.close()
-            running.append((process, receiver))
-        outcomes = [_outcome(process, receiver) for process, receiver in running]
+        yield local
     finally:
-        for process, receiver in running:
-            process.kill()
-            process.join()
-            receiver.close()
-    for problem in outcomes:
-        if problem is not None:
-            raise problem
+        for worker in local.workers:
+            worker.end()
 
 
-def _work(sender: Connection, function: Callable[..., None], call: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides, and ends us
+def gpus(runtime: Runtime) -> Sequence[int | None]:
+    """The GPU of each worker: as many as ``runtime.gpus`` lets on each, or none on a CPU."""
+    count = torch.cuda.device_count() if runtime.device == "auto" else 0
+    if not count:
+        return [None] * runtime.workers
+    on_each = max(1, int(1 / runtime.gpus))
+    return [gpu % count for gpu in range(min(runtime.workers, on_each * count))]
+
+
+def _start(quiet: bool, gpu: int | None, memory: float | None) -> None:
+    """Before a worker's first stage."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides, and ends us
     Thread(target=_end_with_parent, daemon=True).start()
-    progress.plain()
-    try:
-        function(*call)
-    except VidoorError as error:
-        sender.send(str(error))
+    progress.plain(quiet)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    if memory is not None and sys.platform == "linux":
+        import resource
+
+        limit = int(memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _end_with_parent() -> None:
@@ -60,18 +188,113 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _outcome(process: Any, receiver: Connection) -> VidoorError | None:
-    process.join()
-    if receiver.poll():
+# ---- other engines -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """Stages handed to an engine that queues as many as it is given."""
+
+    send: Callable[[Stage], Any]
+    deaths: tuple[type[Exception], ...]
+
+    def free(self) -> int:
+        return sys.maxsize
+
+    def submit(self, stage: Stage) -> Handle:
+        return _Sent(self.send(stage), self.deaths)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    job: Any
+    deaths: tuple[type[Exception], ...]
+
+    def done(self) -> bool:
+        return bool(self.job.done())
+
+    def result(self) -> Outcome:
         try:
-            return TrainingError(receiver.recv())
-        except EOFError:
-            pass
-    if process.exitcode == 0:
-        return None
-    if process.exitcode < 0:
-        return TrainingError(
-            f"a training process was ended from outside (signal {-process.exitcode}), often for "
-            "want of memory; the same command continues, and runtime.workers=1 needs less"
+            outcome: Outcome = self.job.result()
+        except self.deaths as error:
+            why = f" ({type(error).__name__})"
+            outcome = Outcome("failed", problem=DIED.format(how=why), details=str(error))
+        return outcome
+
+
+def _elsewhere(stage: Stage, runtime: Runtime, quiet: bool) -> Outcome:
+    progress.plain(quiet)
+    return make(stage, runtime)
+
+
+@contextmanager
+def _ray(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
+    """Stages as Ray tasks: a worker or a node that is lost costs only what it was at."""
+    ray = _extra("ray")
+    local = {"num_cpus": runtime.workers * runtime.threads} if runtime.address == "local" else {}
+    environment = {"env_vars": {"OMP_NUM_THREADS": str(runtime.threads)}}
+    ray.init(
+        address=runtime.address,
+        runtime_env=environment,
+        include_dashboard=False,
+        log_to_driver=not quiet,
+        **local,
+    )
+    try:
+        gpu = runtime.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
+        task = ray.remote(_elsewhere).options(
+            num_cpus=runtime.threads, num_gpus=runtime.gpus if gpu else 0, max_retries=3
         )
-    raise RuntimeError("a training process failed; its traceback is above")
+        deaths = (ray.exceptions.RayError,)
+        yield _Engine(lambda stage: task.remote(stage, runtime, quiet).future(), deaths)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _slurm(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
+    """Stages as Slurm jobs, through submitit; as plain processes where there is no Slurm."""
+    submitit = _extra("submitit")
+    engine = submitit.AutoExecutor(folder=runtime.out / "slurm")
+    gpu = (
+        {"gpus_per_node": round(runtime.gpus)}
+        if runtime.device == "auto" and runtime.gpus >= 1
+        else {}
+    )
+    engine.update_parameters(
+        **{"name": "vidoor", "cpus_per_task": runtime.threads, **gpu, **runtime.slurm}
+    )
+    jobs: list[Any] = []
+
+    def send(stage: Stage) -> Any:
+        jobs.append(engine.submit(_elsewhere, stage, runtime, quiet))
+        return jobs[-1]
+
+    try:
+        yield _Engine(
+            send, (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError)
+        )
+    finally:
+        for job in jobs:
+            if not job.done():
+                job.cancel()
+
+
+def _extra(name: str) -> Any:
+    """A package that only some users need."""
+    try:
+        return __import__(name)
+    except ImportError:
+        raise RecipeError(
+            f"runtime.executor needs the package {name}; run: pip install 'vidoor[{name}]'"
+        ) from None
+
+
+EXECUTORS: Mapping[str, Any] = {"local": _local, "here": _here, "ray": _ray, "slurm": _slurm}
+
+
+@contextmanager
+def executor(runtime: Runtime, *, quiet: bool = False) -> Iterator[Executor]:
+    """The executor that the recipe names; whatever it started ends with the block."""
+    with EXECUTORS[runtime.executor](runtime, quiet) as engine:
+        yield engine

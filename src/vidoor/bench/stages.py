@@ -1,126 +1,99 @@
-"""The stages of a run. Each depends on a part of the recipe and on nothing else.
+"""The stages of a run: what each depends on, and hence where its result lies.
 
-prepare -> train (trained.py: a clean victim and a poisoned one) -> detect -> evaluate (evaluate.py)
+    data ─┬─ poison ─┬─ train poisoned ─┬─ mitigate (one for each mitigation) ─┐
+          │          ├──────────────────┴─ detect (one for each detector) ──────┼─ run
+          └─ train clean ──────────────────────────────────────────────────────┘
+
+A stage is a pure function of its parts and of what it needs, and it is given nothing else. Its key
+is the hash of these, so stages of different runs that depend on the same things are one stage:
+forty defences share one victim, and every attack shares the clean one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
+from vidoor.document import digest
+from vidoor.recipe import Recipe, identity, run_id, table
 
-from vidoor.data import cache
-from vidoor.errors import DataError, RecipeError
-from vidoor.poisoning.poisoner import PoisonPlan, apply, preflight, triggered
-from vidoor.progress import say
-from vidoor.recipe import Recipe
-from vidoor.types import ClipSet, Quarantined, Splits, Verdict
-from vidoor.victims.victim import Victim
-
-LARGEST = 2e9
-"""Parameters of the largest victim that is tried."""
+KINDS = ("data", "poison", "train", "mitigate", "detect", "run")
+"""In the order in which work that is ready is taken up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The clips of a run: clean and poisoned training set, clean and triggered test set."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One piece of work. ``folder`` is where its result lies, relative to the output folder."""
 
-    train: ClipSet
-    poisoned: ClipSet
-    plan: PoisonPlan
-    test: ClipSet
-    triggered: ClipSet
-    quarantined: tuple[Quarantined, ...]
-    data: Mapping[str, Any]
-    """Identity of the data: part of every key."""
+    kind: str
+    label: str
+    folder: str
+    like: str
+    """Equal for stages that should cost the same: seeds and attacks differ, sizes do not."""
+
+    parts: Mapping[str, Any]
+    """Methods, settings and plain values, by name."""
+
+    needs: Mapping[str, "Stage"] = field(default_factory=dict)
+    """The stages whose results it reads, by the name that it knows them under."""
+
+    def tree(self) -> Iterator["Stage"]:
+        """Everything that this stage rests on, then the stage itself."""
+        for need in self.needs.values():
+            yield from need.tree()
+        yield self
 
 
-def check(recipe: Recipe) -> Splits:
-    """Everything that can be wrong with a recipe, found before anything is computed or written."""
-    splits: Splits = recipe.data.open(recipe.seed)
-    if len(splits.train.classes) < 2:
-        raise DataError(f"the data has one class, {splits.train.classes[0]!r}; give two or more")
-    preflight(recipe.trigger, splits.train)
-    recipe.poisoning.plan(splits.train, recipe.seed)
-    if all(label == recipe.poisoning.target for label in splits.test.labels):
-        raise DataError(
-            f"none of the {len(splits.test)} test clips is of another class than the target, so "
-            "ASR cannot be measured; give more test clips (data.holdout, or another split)"
+def stages(recipe: Recipe, content: Mapping[str, Any]) -> Stage:
+    """The last stage of a run; its ``tree`` holds the others. ``content`` is the data's identity,
+    which may take reading every file."""
+    make = partial(_stage, content)
+    seed, trigger, poisoning = recipe.seed, recipe.trigger, recipe.poisoning
+    # Data that no seed changes are read once for all seeds.
+    split = seed if getattr(recipe.data, "seeded", True) else 0
+    source = {"data": recipe.data, "split": split}
+    attack = {**source, "trigger": trigger, "poisoning": poisoning, "seed": seed}
+    schedule = {"victim": recipe.victim, "training": recipe.training, "seed": seed}
+
+    data = make("data", "", source)
+    poison = make("poison", "", attack, data=data)
+    clean = make("train", "clean", {**source, **schedule}, data=data)
+    poisoned = make("train", "poisoned", {**attack, **schedule}, data=data, poison=poison)
+    needs = {"data": data, "poison": poison, "train clean": clean, "train poisoned": poisoned}
+    for name, mitigation in recipe.mitigation.items():
+        parts = {**attack, "victim": recipe.victim, "mitigation": mitigation}
+        needs[f"mitigate {name}"] = make(
+            "mitigate", name, parts, data=data, poison=poison, victim=poisoned
         )
-    check_victim(recipe, splits.train)
-    for detector in recipe.detector.values():
-        if hasattr(detector, "check"):
-            detector.check(len(splits.train), splits.train.geometry)
-    return splits
-
-
-def check_victim(recipe: Recipe, clips: ClipSet) -> None:
-    """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
-    batch = recipe.training.batch_size
-    try:
-        with torch.device("meta"):
-            network = recipe.victim.build(len(clips.classes)).train()
-            for size in {min(batch, len(clips)), len(clips) % batch or batch}:
-                network(torch.empty(size, 3, *clips.geometry))
-    except NotImplementedError:
-        return  # an operation that only runs on real numbers; training will tell
-    except (RuntimeError, ValueError) as error:
-        reason, shape = str(error).splitlines()[0], "×".join(map(str, clips.geometry))
-        raise RecipeError(
-            f"the victim cannot train on batches of {size} clips of {shape}: {reason}"
-        ) from None
-    parameters = sum(p.numel() for p in network.parameters())
-    if parameters > LARGEST:
-        raise RecipeError(f"the victim would have {parameters:.3g} parameters; lower its width")
-
-
-def prepare(recipe: Recipe, splits: Splits, data: Mapping[str, Any]) -> Prepared:
-    """Read the clips and poison the training set."""
-    train, unread = cache.hold(splits.train, "training clips")
-    test, unread_test = cache.hold(splits.test, "test clips")
-    plan = recipe.poisoning.plan(train, recipe.seed)
-    # The poisoned sets stay lazy views: embedding again costs less than holding another copy.
-    poisoned = apply(train, plan, recipe.trigger)
-    attacked = triggered(test, recipe.trigger)
-    return Prepared(train, poisoned, plan, test, attacked, (*unread, *unread_test), data)
-
-
-def detect(recipe: Recipe, prepared: Prepared, victim: Victim) -> dict[str, Verdict]:
-    """What each detector says of the poisoned training set. None of them is told the truth."""
-    verdicts = {}
-    suspects = anonymous(prepared.poisoned)
-    names = dict(zip(suspects.ids, prepared.poisoned.ids, strict=True))
     for name, detector in recipe.detector.items():
-        verdict = detector.inspect(suspects, victim=victim)
-        verdicts[name] = replace(
-            verdict,
-            ids=tuple(names.get(clip, clip) for clip in verdict.ids),
-            evidence=_renamed(dict(verdict.evidence), names),
-        )
-        outcome = f"ALARM, {flags(verdict).sum():,} clips flagged" if verdict.alarm else "no alarm"
-        say(f"detector {name}: {outcome}")
-    return verdicts
+        # One that looks at clips alone waits for no victim, and is run once for all of them.
+        needs_victim = getattr(detector, "needs_victim", True)
+        model = {"victim": recipe.victim} if needs_victim else {}
+        parts = {**attack, **model, "detector": detector}
+        also = {"victim": poisoned} if needs_victim else {}
+        needs[f"detect {name}"] = make("detect", name, parts, data=data, poison=poison, **also)
+
+    run = run_id(recipe, content)
+    methods = [recipe.data, *recipe.detector.values()]
+    like = digest("run", [table(method) for method in methods])
+    parts = {**attack, "victim": recipe.victim, "recipe": recipe, "content": content}
+    return Stage("run", "run", run, like, parts, needs)
 
 
-def anonymous(clips: ClipSet) -> ClipSet:
-    """The set as a defender gets it: pixels and given labels. Original ids may name the true
-    class, and the reader of a poisoned set knows the plan; neither goes along."""
-    ids = tuple(f"clip-{index:07d}" for index in range(len(clips)))
-    return replace(clips, ids=ids, read=lambda index: clips.read(index))
+def _stage(
+    content: Mapping[str, Any], kind: str, of: str, parts: Mapping[str, Any], **needs: Stage
+) -> Stage:
+    """A stage whose key tells everything that it depends on."""
+    told = {name: content if name == "data" else _identity(part) for name, part in parts.items()}
+    key = digest(kind, told, {name: need.folder for name, need in needs.items()})
+    alike = {
+        name: table(part)
+        for name, part in parts.items()
+        if is_dataclass(part) and name not in ("trigger", "poisoning")
+    }
+    like = digest(kind, alike)
+    return Stage(kind, f"{kind} {of}".strip(), f"stages/{kind}-{key}", like, parts, needs)
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Evidence with the clips under their own names again."""
-    if isinstance(value, str):
-        return names.get(value, value)
-    if isinstance(value, dict):
-        return {key: _renamed(item, names) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_renamed(item, names) for item in value]
-    return value
-
-
-def flags(verdict: Verdict) -> np.ndarray:
-    """Which clips a verdict accuses: none without an alarm."""
-    return (np.asarray(verdict.scores) > verdict.threshold) & verdict.alarm
+def _identity(part: Any) -> Any:
+    return identity(part) if is_dataclass(part) else part

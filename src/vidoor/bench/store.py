@@ -1,45 +1,31 @@
 """Results on disk: written whole or not at all, found again by content.
 
-<out>/stages/<stage>-<key>/   what several runs share, such as a trained victim
-<out>/<run id>/               one run: recipe.toml, env.json, result.json, scores.npz,
-                              frames.npz, report.html; result.json is written last
+<out>/stages/<kind>-<key>/   what several runs share, such as a trained victim
+<out>/<run id>/              one run: recipe.toml, result.json, scores.npz, frames.npz, report.html
+<out>/sweeps/<key>.json      which runs a command asked for
+
+A folder is complete when it holds ``done.json``, written last, and every file that this lists, of
+the size that it lists.
 """
 
 import json
 import os
-import platform
-import tempfile
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from filelock import FileLock, Timeout
 
-import vidoor
-from vidoor.errors import DataError
+from vidoor.files import PARTIAL, whole, write_text
 
-RESULT = "result.json"
-
-
-def make_folder(path: Path) -> Path:
-    """Create a folder and its parents; DataError if that cannot be done."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot write here ({error.strerror}); choose another folder with --out"
-        ) from None
-    return path
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+DONE, ERROR, RESULT = "done.json", "error.json", "result.json"
+LOCK = ".lock"
+PAGE = "report.html"
+"""The page of a run, which is drawn anew where it is missing."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -49,10 +35,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as a compressed npz, whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with whole(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    partial.replace(path)
 
 
 def dumps(value: Any) -> str:
@@ -72,22 +56,68 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def environment() -> dict[str, Any]:
-    """What a result was computed on."""
-    return {
-        "vidoor": vidoor.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "cpu": _processor(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+def done(folder: Path) -> dict[str, Any] | None:
+    """What is on record about a complete folder; None if it is not complete."""
+    try:
+        record = json.loads((folder / DONE).read_bytes())
+        sizes = record["files"].items()
+        whole = all((folder / name).stat().st_size == size for name, size in sizes)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    found: dict[str, Any] = record
+    return found if whole else None
+
+
+def finish(folder: Path, cost: Mapping[str, Any], **about: Any) -> None:
+    """Declare ``folder`` complete, and what its making cost."""
+    sizes = {
+        path.name: path.stat().st_size
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and path.name not in (DONE, ERROR, PAGE)
     }
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"files": sizes, "cost": cost, "finished": finished, **about}
+    write_json(folder / DONE, record)
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor())
+def cost(folder: Path) -> dict[str, Any]:
+    """What the making of a complete folder cost, as ``finish`` was told."""
+    record = done(folder)
+    return {} if record is None else record["cost"]
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process that was killed left half-written, and what is no longer true."""
+    for path in [*folder.glob(f"{PARTIAL}-*"), folder / DONE]:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Is the folder ours, until the block ends? Never waits. The lock of a dead process is free."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        with suppress(OSError):  # who holds it is for the curious
+            (folder / LOCK).write_text(f"{socket.gethostname()} {os.getpid()}\n")
+        yield True
+    finally:
+        lock.release()
+
+
+def holder(folder: Path) -> str | None:
+    """Host and process that work in ``folder`` now; None if none does, or if it is not for us to
+    know: the folder is another user's."""
+    if not (folder / LOCK).exists():
+        return None
+    try:
+        with FileLock(folder / LOCK).acquire(blocking=False):
+            return None
+    except Timeout:
+        return (folder / LOCK).read_text().strip() or "unknown"
+    except OSError:
+        return None

@@ -1,13 +1,11 @@
 """What a video file says about itself: opening it, and counting its frames without decoding."""
 
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import av
 from av.container import InputContainer
@@ -43,17 +41,6 @@ class About(NamedTuple):
 
     rate: Fraction
     sound: bool
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A partial file in the same folder, which takes the place of ``path`` once all went well."""
-    partial = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)  # noqa: PTH105 - named for what it promises: atomic
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

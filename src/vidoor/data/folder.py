@@ -80,6 +80,11 @@ class Folder:
             raise DataError(f"{self.root}: empty class: no training clip of {', '.join(absent)}")
         return Splits(self._set(train, found.classes), self._set(test, found.classes))
 
+    @property
+    def seeded(self) -> bool:
+        """Does the seed change the clips? Only where some are drawn to be held out."""
+        return bool(self.holdout) and self._listing().test is None
+
     def identity(self) -> dict[str, object]:
         """What results depend on: the options but for ``root``, and a hash of the files listed.
 

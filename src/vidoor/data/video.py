@@ -20,8 +20,8 @@ from PIL import Image
 
 from vidoor.data._container import FAULTS, Census, census, one_line, opened
 from vidoor.data._container import about as about  # offered here, with read and write
-from vidoor.data._container import whole as whole
 from vidoor.errors import ClipError, DataError
+from vidoor.files import whole
 from vidoor.types import Frames, Geometry
 
 VIDEO_SUFFIXES = frozenset(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf, isqrt, sqrt
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,6 +68,8 @@ class Coherence:
     natural modes do. Copies of a clip are no agreement (``same_footage``). Breaks where fewer than
     three clips have the pattern, or each shifted, flipped or out of phase; finds overlays too.
     """
+
+    needs_victim: ClassVar[bool] = False
 
     fpr: float = 0.001
     """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5."""

@@ -7,14 +7,15 @@ their verdicts afterwards.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
 from vidoor.data.folder import plain
-from vidoor.data.video import whole, write
+from vidoor.data.video import write
 from vidoor.errors import DataError
+from vidoor.files import whole
 from vidoor.poisoning.poisoner import PoisonPlan
 from vidoor.progress import track
 from vidoor.types import ClipSet, Frames
@@ -60,7 +61,7 @@ def lines(clean: ClipSet, poisoned: ClipSet, plan: PoisonPlan, trigger: str) -> 
         )
 
 
-def save(manifest: list[Line], path: Path) -> None:
+def save(manifest: Iterable[Line], path: Path) -> None:
     """Write the manifest as JSON lines in ASCII, whole or not at all."""
     _write_lines(path, [json.dumps(asdict(line), ensure_ascii=True) for line in manifest])
 

@@ -1,7 +1,5 @@
 """One run as one HTML page that needs no network: the verdict first, the evidence after it."""
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vidoor.errors import VidoorError
+from vidoor.files import whole
 from vidoor.report import arrays, figures, verdict
 from vidoor.report.arrays import Arrays
-from vidoor.report.tables import Record, read, read_json, read_text
+from vidoor.report.tables import Record, read, read_text
 
 CLIPS = 4
 """Most clips shown as filmstrips."""
@@ -42,14 +41,9 @@ def write_page(run_dir: Path) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole: a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
-        try:
+        with whole(path) as partial:
             partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         why = f"{path} cannot be written ({error.strerror})"
         raise VidoorError(f"{why}; make its folder writable and move what is in the way") from error
@@ -76,16 +70,9 @@ def view(run_dir: Path) -> dict[str, Any]:
         "epochs": _epochs(history),
         "charts": [(one, Markup(chart)) for one, chart in charts],
         "recipe": read_text(recipe) if recipe.exists() else "",
-        "environment": _environment(run_dir / "env.json"),
+        "environment": record.get("environment") or {},
         "plotly_js": Markup(figures.plotly_js() if curves or charts else ""),
     }
-
-
-def _environment(path: Path) -> dict[str, Any]:
-    found = read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
-        raise VidoorError(f"{path} holds no table of settings; remove it or run its recipe again")
-    return found
 
 
 def _detectors(record: Record) -> list[str]:

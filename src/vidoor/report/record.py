@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeGuard
 
 from pydantic import Field, InstanceOf, TypeAdapter, ValidationError
 
@@ -24,6 +24,12 @@ Seconds: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
 Share: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1)]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Section: TypeAlias = dict[Any, Any]
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Is ``value`` a number that has a mean and an order: finite, of a measurement's size?"""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,10 @@ class _Curves:
 
 @dataclass(frozen=True)
 class _Cost:
+    forward: Count | None = None
+    backward: Count | None = None
     seconds: Seconds | None = None
+    memory: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -86,15 +95,25 @@ class _Detector:
 
 
 @dataclass(frozen=True)
+class _Mitigation:
+    acc: Share | None = None
+    asr: Share | None = None
+    cost: _Cost | None = None
+
+
+@dataclass(frozen=True)
 class _Times:
     total: Seconds | None = None
     train: Seconds | None = None
+    detect: Seconds | None = None
+    evaluate: Seconds | None = None
 
 
 @dataclass(frozen=True)
 class _Record:
     run_id: Text | None = None
     name: Text | None = None
+    arm: Text | None = None
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None
     clean_acc: Share | None = None
     acc: Share | None = None
@@ -110,7 +129,11 @@ class _Record:
     victim: Section | None = None
     curves: _Curves | None = None
     detectors: dict[Any, _Detector] | None = None
+    mitigations: dict[Any, _Mitigation] | None = None
     seconds: _Times | None = None
+    cost: dict[Any, _Cost] | None = None
+    environment: Section | None = None
+    recipe: Section | None = None
 
 
 _FORM = TypeAdapter(_Record)

@@ -6,9 +6,8 @@ interrupted run continues from its last checkpoint exactly as if it had not stop
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vidoor import meter
 from vidoor.errors import TrainingError
+from vidoor.files import whole
 from vidoor.progress import say, track
 from vidoor.types import ClipSet
 from vidoor.victims.victim import Victim, to_batch
@@ -118,10 +119,11 @@ def learning_rate(config: Training, step: int, steps: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where training stands: finished epochs and what was measured after each."""
+    """Where training stands: finished epochs, what was measured after each, what they cost."""
 
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 def _save_checkpoint(
@@ -133,10 +135,9 @@ def _save_checkpoint(
         for name, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{name}"] = value
-    progress = json.dumps({"epoch": at.epoch, "history": at.history})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"progress": progress})
-    partial.replace(path)
+    progress = json.dumps(asdict(at))
+    with whole(path) as partial:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"progress": progress})
 
 
 def _load_checkpoint(path: Path, victim: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
@@ -168,7 +169,7 @@ def fit(
     config: Training,
     *,
     seed: int,
-    checkpoint: Path,
+    checkpoint: Path | None = None,
     name: str = "training",
     device: str = "auto",
     measure: Callable[[V], dict[str, float]] = lambda _: {},
@@ -176,31 +177,32 @@ def fit(
     """Train ``victim`` in place on ``clips`` and return it with what was measured at each epoch.
 
     ``measure`` is called after each epoch. ``checkpoint`` is written after each epoch and, where it
-    exists, training goes on from it.
+    exists, training goes on from it; without one a training that is stopped starts anew.
     """
     accelerator = Accelerator(cpu=device == "cpu")
     order = _Shuffle(len(clips), seed)
     # num_workers stays 0: clips are held in memory, and handing them between processes costs more.
     loader: Any = DataLoader(_Clips(clips), config.batch_size, sampler=order)
     optimizer = _optimizer(victim, config)
-    at = _load_checkpoint(checkpoint, victim, optimizer)
+    at = _load_checkpoint(checkpoint, victim, optimizer) if checkpoint else Checkpoint()
     model, optimizer, loader = accelerator.prepare(victim, optimizer, loader)
-    history = at.history
     if at.epoch:
         say(f"{name}: goes on after epoch {at.epoch} of {config.epochs}")
-    for epoch in range(at.epoch, config.epochs):
-        order.epoch = epoch
-        with torch.random.fork_rng():
-            # What the network itself draws (dropout) depends on (seed, epoch) alone as well.
-            torch.manual_seed(int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0]))
-            loss = _epoch(accelerator, model, optimizer, loader, config, epoch, name)
-        history = [*history, {"epoch": epoch + 1, "loss": loss, **measure(victim)}]
-        say(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in history[-1].items()))
-        if accelerator.is_main_process:
-            _save_checkpoint(
-                checkpoint, victim, optimizer.optimizer, Checkpoint(epoch + 1, history)
-            )
-    return victim, history
+    with meter.metered() as cost:
+        meter.carry(at.spent)
+        for epoch in range(at.epoch, config.epochs):
+            order.epoch = epoch
+            with torch.random.fork_rng():
+                # What the network itself draws (dropout) hangs on (seed, epoch) alone as well.
+                drawn = np.random.SeedSequence([seed, 3, epoch]).generate_state(1)
+                torch.manual_seed(int(drawn[0]))
+                loss = _epoch(accelerator, model, optimizer, loader, config, epoch, name)
+            history = [*at.history, {"epoch": epoch + 1, "loss": loss, **measure(victim)}]
+            at = Checkpoint(epoch + 1, history, cost.spent())
+            say(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in history[-1].items()))
+            if checkpoint and accelerator.is_main_process:
+                _save_checkpoint(checkpoint, victim, optimizer.optimizer, at)
+    return victim, at.history
 
 
 def _epoch(

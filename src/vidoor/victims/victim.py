@@ -4,7 +4,6 @@ A ``Victim`` is a network with its normalisation inside. Architectures register 
 with ``mean``, ``std`` and ``build(classes) -> nn.Module``; the rest of the house sees only this.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,9 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vidoor import meter
 from vidoor.errors import WeightsError, unknown
+from vidoor.files import whole
 from vidoor.types import Batch, FramesBatch
 
 
@@ -56,8 +57,12 @@ class Victim(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b classes"]:
-        """Logits of a batch; the normalisation happens here."""
+        """Logits of a batch; the normalisation happens here, and passes are counted."""
         logits: Tensor = self.network((batch - self.mean) / self.std)
+        meter.count("forward", len(batch))
+        if logits.requires_grad:
+            counted: Callable[[Tensor], None] = lambda g: meter.count("backward", len(g))  # noqa: E731
+            logits.register_hook(counted)  # type: ignore[no-untyped-call]
         return logits
 
     def logits(self, batch: Batch) -> Float[Tensor, "b classes"]:
@@ -93,9 +98,8 @@ def build(architecture: Architecture, classes: int, seed: int) -> Victim:
 def save(victim: Victim, path: Path) -> None:
     """Write the network's weights as safetensors, whole, under the architecture's own names."""
     state = {name: value.contiguous() for name, value in victim.network.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(state, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file(state, partial)
 
 
 def load(victim: Victim, path: Path) -> None:

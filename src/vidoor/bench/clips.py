@@ -1,0 +1,133 @@
+"""The stages ``data`` and ``poison``: clips read once, and what an attacker does to them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vidoor import metrics
+from vidoor.bench import store
+from vidoor.bench.work import Work
+from vidoor.data import cache
+from vidoor.document import digest
+from vidoor.poisoning import manifest
+from vidoor.poisoning.poisoner import PoisonPlan, apply, triggered
+from vidoor.recipe import identity
+from vidoor.report.tables import read_json
+from vidoor.types import ClipSet, Quarantined, Splits
+
+CLIPS, ATTACK, FRAMES = "clips.json", "attack.json", "frames.npz"
+SPLITS = ("train", "test")
+
+IMPERCEPTIBILITY_CLIPS = 100
+"""Test clips, evenly spaced, that PSNR and SSIM are averaged over."""
+
+SAMPLE_CLIPS = 4
+"""Test clips whose frames are kept for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """The clips of a data set that can be read."""
+
+    train: ClipSet
+    test: ClipSet
+    quarantined: tuple[Quarantined, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """What an attacker makes of them: a poisoned training set and triggered test clips."""
+
+    poisoned: ClipSet
+    plan: PoisonPlan
+    triggered: ClipSet
+
+
+def read(work: Work) -> None:
+    """Stage ``data``: decode every clip once."""
+    splits: Splits = work["data"].open(work["split"])
+    left_out: list[Quarantined] = []
+    kept: dict[str, list[int]] = {}
+    for name in SPLITS:
+        file = work.folder / f"{name}.npy"
+        rows, lost = cache.store(getattr(splits, name), file, f"{name} clips")
+        kept[name] = list(rows)
+        left_out += lost
+    quarantined = [asdict(clip) for clip in left_out]
+    store.write_json(work.folder / CLIPS, {**kept, "quarantined": quarantined})
+
+
+def clean(work: Work) -> Clean:
+    """The clips that stage ``data`` has read."""
+    folder = work.needs["data"]
+    splits: Splits = work["data"].open(work["split"])
+    found = read_json(folder / CLIPS)
+    train, test = (
+        cache.stored(getattr(splits, name), folder / f"{name}.npy", tuple(found[name]))
+        for name in SPLITS
+    )
+    return Clean(train, test, tuple(Quarantined(**clip) for clip in found["quarantined"]))
+
+
+def poison(work: Work) -> None:
+    """Stage ``poison``: the manifest of the poisoned set, and how visible the trigger is."""
+    clips = clean(work)
+    attack = attacked(work, clips)
+    name = digest(identity(work["trigger"]))
+    lines = manifest.lines(clips.train, attack.poisoned, attack.plan, name)
+    manifest.save(lines, work.folder / manifest.MANIFEST)
+    about = {
+        "trigger": _describe(work["trigger"], clips.train),
+        **_imperceptibility(clips.test, attack.triggered),
+    }
+    store.write_json(work.folder / ATTACK, about)
+    store.write_arrays(work.folder / FRAMES, _frames(work, clips.test, attack.triggered))
+
+
+def attacked(work: Work, clips: Clean) -> Attacked:
+    """The attack on the clips. Its sets are lazy views: embedding costs less than another copy."""
+    plan = work["poisoning"].plan(clips.train, work["seed"])
+    poisoned = apply(clips.train, plan, work["trigger"])
+    return Attacked(poisoned, plan, triggered(clips.test, work["trigger"]))
+
+
+def _describe(trigger: Any, clips: ClipSet) -> Mapping[str, Any]:
+    describe = getattr(trigger, "describe", None)
+    return {} if describe is None else describe(clips.geometry)
+
+
+def _imperceptibility(test: ClipSet, attacked: ClipSet) -> dict[str, float]:
+    chosen = _evenly(len(test), IMPERCEPTIBILITY_CLIPS)
+    pairs = [(test.read(i).numpy(), attacked.read(i).numpy()) for i in chosen]
+    return {
+        "psnr": float(np.mean([metrics.psnr(a, b) for a, b in pairs])),
+        "ssim": float(np.mean([metrics.ssim(a, b) for a, b in pairs])),
+    }
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` indices, evenly spaced over ``count``."""
+    spread = np.linspace(0, count - 1, min(count, wanted)).astype(int)
+    return [int(index) for index in np.unique(spread)]
+
+
+def _frames(work: Work, test: ClipSet, attacked: ClipSet) -> dict[str, np.ndarray]:
+    """Sample clips before and after, and the trigger's pattern where it has one."""
+    sources = [i for i, label in enumerate(test.labels) if label != work["poisoning"].target]
+    chosen = [sources[i] for i in _evenly(len(sources), SAMPLE_CLIPS)]
+
+    def volumes(clips: ClipSet) -> np.ndarray:
+        return np.stack([clips.read(i).permute(0, 2, 3, 1).numpy() for i in chosen])
+
+    arrays = {
+        "clean": volumes(test),
+        "triggered": volumes(attacked),
+        "ids": np.array([test.ids[i] for i in chosen]),
+        "labels": np.array([test.classes[test.labels[i]] for i in chosen]),
+    }
+    pattern = getattr(work["trigger"], "pattern", None)
+    if pattern is not None:
+        arrays["pattern"] = pattern(test.geometry).volume().real.astype(np.float32)
+    return arrays

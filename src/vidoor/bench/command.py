@@ -1,0 +1,47 @@
+"""What commands ask of the bench. What is heavy is loaded only where there is work to do."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidoor.bench.status import recall, remember, survey
+from vidoor.document import Document
+from vidoor.errors import RecipeError
+from vidoor.progress import say
+
+if TYPE_CHECKING:
+    from vidoor.bench.board import Failure
+
+
+def perform(document: Document, out: Path | None) -> tuple[list[Path], list["Failure"]]:
+    """The folders of the runs that a document asks for, once they are complete; and failures.
+
+    ``out`` replaces the recipe's own output folder.
+    """
+    place = out or _out(document)
+    known = recall(document, place)
+    if known is not None:
+        say(f"complete already: {len(known['cells'])} runs in {place}")
+        return [place / cell["run"] for cell in known["cells"]], []
+    from vidoor.bench.plan import asked, plan
+    from vidoor.bench.sweep import sweep
+
+    cells = plan(document, place)
+    remember(document, place, asked(cells))
+    swept = sweep(cells)
+    return list(swept.folders), list(swept.failures)
+
+
+def foresee(document: Document, out: Path | None) -> dict[str, Any]:
+    """What a document asks for, what of it is there, and what the rest will cost."""
+    from vidoor.bench.plan import asked, plan
+
+    place = out or _out(document)
+    return survey(asked(plan(document, place)), place)
+
+
+def _out(document: Document) -> Path:
+    runtime = document.get("runtime", {})
+    out = runtime.get("out", "runs") if isinstance(runtime, dict) else "runs"
+    if not isinstance(out, str) or not out:
+        raise RecipeError(f"runtime.out must be the name of a folder, not {out!r}")
+    return Path(out)

@@ -1,0 +1,142 @@
+"""From a document to cells: every recipe that it asks for, checked, and the stages of each.
+
+Everything that can be wrong with a recipe is found here, before anything is computed or written.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from vidoor.bench.grid import expand
+from vidoor.bench.stages import Stage, stages
+from vidoor.bench.status import Asked
+from vidoor.document import Document
+from vidoor.errors import DataError, RecipeError, VidoorError
+from vidoor.poisoning.poisoner import preflight
+from vidoor.recipe import Recipe, identity, parse, table
+from vidoor.types import ClipSet, Splits
+
+LARGEST = 2e9
+"""Parameters of the largest victim that is tried."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of a grid. ``stage`` is its last stage."""
+
+    recipe: Recipe
+    label: str
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What was found about parts of recipes: looked at once, however many cells share them."""
+
+    known: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, look: Callable[[], T], *at: Any) -> T:
+        """``look()``, or what it gave before for equal parts ``at``."""
+        told = [table(part) if is_dataclass(part) else part for part in at]
+        key = json.dumps(told, default=str, sort_keys=True)
+        if key not in self.known:
+            self.known[key] = look()
+        found: T = self.known[key]
+        return found
+
+
+def plan(document: Document, out: Path | None = None) -> list[Cell]:
+    """The cells of a document. VidoorError, one line, names the first that cannot be run."""
+    looked, cells = _Looked(), []
+    settings = expand(document)
+    for setting in settings:
+        try:
+            recipe = parse(setting.document)
+            if out is not None:
+                recipe = replace(recipe, runtime=replace(recipe.runtime, out=out))
+            _check(recipe, looked)
+        except VidoorError as error:
+            if len(settings) == 1:
+                raise
+            raise RecipeError(f"{setting.label}: {error}") from None
+        data = recipe.data
+        content = looked.once(partial(identity, data), "content", data)
+        cells.append(Cell(recipe, setting.label, stages(recipe, content)))
+    return cells
+
+
+def check(recipe: Recipe) -> None:
+    """VidoorError, one line, if the recipe cannot be run."""
+    _check(recipe, _Looked())
+
+
+def _check(recipe: Recipe, looked: _Looked) -> None:
+    data, seed, target = recipe.data, recipe.seed, recipe.poisoning.target
+    splits = looked.once(lambda: _opened(data, seed), "open", data, seed)
+    train, test = splits.train, splits.test
+    looked.once(lambda: preflight(recipe.trigger, train), recipe.trigger, train.geometry)
+    looked.once(lambda: recipe.poisoning.plan(train, seed), recipe.poisoning, data, seed)
+    if all(label == target for label in test.labels):
+        raise DataError(
+            f"none of the {len(test)} test clips is of another class than the target, so "
+            "ASR cannot be measured; give more test clips (data.holdout, or another split)"
+        )
+    shape = (recipe.training.batch_size, len(train), len(train.classes), train.geometry)
+    looked.once(lambda: _check_victim(recipe, train), recipe.victim, shape)
+    for detector in recipe.detector.values():
+        if hasattr(detector, "check"):
+            detector.check(len(train), train.geometry)
+
+
+def _opened(data: Any, seed: int) -> Splits:
+    splits: Splits = data.open(seed)
+    if len(splits.train.classes) < 2:
+        raise DataError(f"the data has one class, {splits.train.classes[0]!r}; give two or more")
+    return splits
+
+
+def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
+    """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
+    batch = recipe.training.batch_size
+    try:
+        with torch.device("meta"):
+            network = recipe.victim.build(len(clips.classes)).train()
+            for size in {min(batch, len(clips)), len(clips) % batch or batch}:
+                network(torch.empty(size, 3, *clips.geometry))
+    except NotImplementedError:
+        return  # an operation that only runs on real numbers; training will tell
+    except (RuntimeError, ValueError) as error:
+        reason, shape = str(error).splitlines()[0], "×".join(map(str, clips.geometry))
+        raise RecipeError(
+            f"the victim cannot train on batches of {size} clips of {shape}: {reason}"
+        ) from None
+    parameters = sum(p.numel() for p in network.parameters())
+    if parameters > LARGEST:
+        raise RecipeError(f"the victim would have {parameters:.3g} parameters; lower its width")
+
+
+def asked(cells: Sequence[Cell]) -> Asked:
+    """The cells as a plain document, for those who only look."""
+    runtime = cells[0].recipe.runtime
+    trees = [{stage.folder: stage for stage in cell.stage.tree()} for cell in cells]
+    return {
+        "name": cells[0].recipe.name,
+        "workers": runtime.workers,
+        "settled": not any(hasattr(cell.recipe.data, "identity") for cell in cells),
+        "cells": [
+            {"label": cell.label, "run": cell.stage.folder, "stages": list(tree)}
+            for cell, tree in zip(cells, trees, strict=True)
+        ],
+        "stages": {
+            name: {"label": stage.label, "like": stage.like}
+            for tree in trees
+            for name, stage in tree.items()
+        },
+    }

@@ -1,0 +1,105 @@
+"""A sweep as a folder that is kept: the recipe, the command, the records, the table, a sentence.
+
+A recipe says in ``[table]`` how its runs are laid out, and what they show::
+
+    [table]
+    rows = ["trigger.kind"]
+    columns = ["poisoning.rate"]
+    values = ["asr"]
+    finding = "What one reads in the table, in a sentence."
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from vidoor.errors import RecipeError, VidoorError, unknown
+from vidoor.files import write_text
+from vidoor.report import tables
+from vidoor.report.pivot import Query
+
+RECORDS, FINDING = "records", "finding"
+NAMES = ("README.md", "recipe.toml", "table.md", "table.csv", RECORDS)
+"""What the folder of a result holds."""
+
+
+def query(recipe: Mapping[str, Any]) -> Query:
+    """How the ``[table]`` of a recipe document lays out its runs. RecipeError if it says it ill."""
+    table = recipe.get("table", {})
+    if not isinstance(table, Mapping):
+        raise RecipeError(f"table must be a table, not {table!r}")
+    valid = [*(field.name for field in fields(Query)), FINDING]
+    for key, value in table.items():
+        if key not in valid:
+            raise RecipeError(f"[table] has an {unknown('key', key, valid)}")
+        if key == FINDING and not isinstance(value, str):
+            raise RecipeError(f"table.{key} must be a sentence, not {value!r}")
+        if key != FINDING and not (
+            isinstance(value, list) and all(isinstance(item, str) for item in value)
+        ):
+            raise RecipeError(f"table.{key} must be a list of fields, not {value!r}")
+    return Query(**{key: value for key, value in table.items() if key != FINDING})
+
+
+def save(folder: Path, recipe: Mapping[str, Any], runs: Sequence[Path]) -> None:
+    """Write a result: README.md, recipe.toml, table.md, table.csv and records/<run>.json.
+
+    The same sweep may be saved again; records that it no longer has are removed. VidoorError if
+    the folder holds anything that is no part of a result, or cannot be written to.
+    """
+    try:
+        found = [path.name for path in folder.iterdir()] if folder.exists() else []
+        if strange := sorted(set(found) - set(NAMES)):
+            raise VidoorError(
+                f"{folder} holds {strange[0]}, which is no part of a result; give another folder"
+            )
+        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
+        for name, text in _contents(recipe, runs).items():
+            write_text(folder / name, text)
+        kept = {f"{run.name}.json" for run in runs}
+        for path in (folder / RECORDS).glob("*.json"):
+            if path.name not in kept:
+                path.unlink()
+    except OSError as error:
+        raise VidoorError(f"{folder} cannot be written ({error.strerror or error})") from error
+
+
+def _contents(recipe: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, str]:
+    """The files of a result by their names."""
+    records = [tables.read(run) for run in runs]
+    flat, layout = tables.flatten(records), query(recipe)
+    # Where it ran is no part of a result.
+    settled = {key: value for key, value in recipe.items() if key != "runtime"}
+    table = tables.render(flat, "md", layout)
+    return {
+        **{f"{RECORDS}/{run.name}.json": tables.read_text(run / "result.json") for run in runs},
+        "recipe.toml": tomli_w.dumps(settled),
+        "table.md": table,
+        "table.csv": tables.render(flat, "csv", layout),
+        "README.md": _readme(recipe, records, table),
+    }
+
+
+def _readme(recipe: Mapping[str, Any], records: Sequence[tables.Record], table: str) -> str:
+    finding = (recipe.get("table") or {}).get(FINDING, "")
+    about = " ".join(text for text in (recipe.get("note", ""), finding) if text)
+    work = sum(record["seconds"]["total"] for record in records)
+    where = sorted({_environment(record["environment"]) for record in records})
+    parts = [
+        f"# {recipe.get('name', 'run')}",
+        about,
+        "    vidoor sweep recipe.toml --out runs --save .",
+        table.rstrip("\n"),
+        f"{len(records)} runs, {work / 60:.0f} minutes of work (stages that runs share counted for "
+        f"each), on {'; '.join(where)}.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _environment(environment: Mapping[str, Any]) -> str:
+    where = environment.get("gpu") or environment.get("cpu")
+    versions = ", ".join(f"{name} {environment.get(name)}" for name in ("vidoor", "torch"))
+    return f"{where} ({versions})"
