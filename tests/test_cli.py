@@ -168,7 +168,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     [
         ("training.epoch=3", "did you mean 'epochs'"),
         ("training.epochs='3'", "training.epochs"),
-        ("trigger.kind=dtf", "did you mean 'dft'"),
+        ("trigger.kind=dfft", "did you mean 'dft'"),
         ("trigger.delta=1.0", "exactly one of delta and rms"),
         ("poisoning.target=4", "target = 4 is out of range: the data has 4 classes; give 0..3"),
         ("poisoning.rate=1.5", "[0, 1], not 1.5"),
@@ -210,7 +210,7 @@ def test_mistyped_commands_get_one_line(vidoor_command, arguments):
 def test_list_shows_methods_and_plug_ins(vidoor_command):
     listing = json.loads(vidoor_command("list", "--json").stdout)
     assert {"dft", "sample-corner"} <= set(listing["triggers"])
-    assert listing["triggers"]["dft"]["presets"] == {"paper": {"delta": 50_000.0}}
+    assert listing["triggers"]["dft"]["presets"]["paper"] == {"delta": 50_000.0}
     assert listing["triggers"]["sample-corner"]["options"] == {"side": 3}
     assert "sample-corner" in vidoor_command("list", "triggers").stdout
 

@@ -158,7 +158,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     before = path.read_bytes()
 
     def full(*_: object) -> None:
-        next(path.parent.glob(".clip.*")).write_bytes(b"half")
+        next(path.parent.glob(".partial-*")).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     def start(partial: Path, *_: object) -> None:

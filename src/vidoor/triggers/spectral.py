@@ -1,41 +1,54 @@
-"""The paper's trigger: δ added to chosen components of a transform of the whole clip.
+"""The paper's triggers: δ added to chosen components of a transform of the whole clip.
 
 Li et al., "Temporal-Distributed Backdoor Attack Against Video Based Action Recognition", AAAI 2024,
-equation 1 and appendix C. The components are I = F × X × Y: a band of ``count`` temporal indices
-from ``start``, and randomly drawn rows and columns of the spectrum.
+equation 1 and appendices A and C. The components are I = F × X × Y: a band of ``count`` temporal
+indices from ``start``, and randomly drawn rows and columns of the spectrum.
 
 The paper's band F = {35..44} lies outside the N0 = 32 frames of its clips. As in its released code,
-time is zero-padded to ``transform_frames`` before the transform and cropped afterwards, by default
-to the shortest length that holds both clip and band: 45, where 35..44 are the ten lowest non-zero
-(negative) frequencies.
+time is zero-padded to ``transform_frames`` before the DFT and the DCT and cropped afterwards, by
+default to the shortest length that holds both clip and band: 45, where 35..44 are the ten lowest
+non-zero (negative) frequencies of the DFT, and the ten highest of the DCT. Wavelets and random
+vectors are not padded unless ``transform_frames`` says so: their default band, the paper's {12..21}
+for the DWT, lies inside the clip, as fractions of its length.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from vidoor.errors import TriggerError
+from vidoor.progress import say
 from vidoor.registry import register
+from vidoor.transforms.dct import DCT as DCTBasis
 from vidoor.transforms.dft import DFT as DFTBasis
-from vidoor.triggers.embedding import Pattern, embed
-from vidoor.types import Frames, Geometry
+from vidoor.transforms.dwt import DWT as DWTBasis
+from vidoor.transforms.rt import RT as RTBasis
+from vidoor.transforms.rt import Variant
+from vidoor.triggers._bands import COLUMNS, ROWS, Amount, Band, check_spatial, spatial
+from vidoor.triggers.embedding import Clips, Pattern, Projection, embed
+from vidoor.types import Geometry
 
-ROWS, COLUMNS = 0, 1
-"""Independent random streams for the indices of the two spatial axes."""
-
-LONGEST = 100_000
-"""Largest temporal index that a band may start from."""
+Basis = DFTBasis | DCTBasis | DWTBasis | RTBasis
 
 STRONGEST = 1e6
 """Largest grey level that a pattern may reach; 255 saturates any pixel."""
 
+# fmt: off
+RELEASED_ROWS = (96, 72, 60, 149, 124, 57, 7, 66, 203, 140, 46, 97, 169,
+                 21, 191, 196, 61, 95, 77, 184, 171, 75, 89, 218, 205)
+RELEASED_COLUMNS = (99, 2, 205, 40, 22, 7, 187, 70, 148, 177, 204, 77, 176,
+                    120, 88, 156, 190, 81, 30, 93, 206, 10, 157, 48, 165)
+"""X and Y of the paper's released code, for 224×224 pixels."""
+# fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
-class Spectral:
+class Spectral(ABC):
     """Options shared by the triggers of all bases. Strength is one of ``delta`` and ``rms``."""
 
     delta: float | None = None
@@ -45,22 +58,30 @@ class Spectral:
     """Strength as the root mean square of the real pattern over the clip, in grey levels: equal
     values are equally strong whatever the clip's size. 1.16 is the paper's DFT at 32×224×224."""
 
-    start: int = 35
-    """First temporal index k0 of the band."""
+    start: int | float = 35
+    """First temporal index k0: an index (int) or a fraction of the transform's length (float)."""
 
-    count: int = 10
-    """Number of temporal indices in the band."""
+    count: int | float = 10
+    """Number of temporal indices, or likewise a fraction (at least one index)."""
 
     transform_frames: int | None = None
-    """Length of the transform along time; None: the longer of the clip and start + count."""
+    """Length of the transform along time; None: the clip's, or for DFT and DCT start + count if
+    that is longer."""
 
     components: int | float = 25 / 224
     """|X| and |Y|: a count (int) or a fraction of each axis (float, at least one index)."""
 
+    rows: tuple[int, ...] | None = None
+    """X, in place of a drawn one."""
+
+    columns: tuple[int, ...] | None = None
+    """Y, in place of a drawn one."""
+
     seed: int = 0
     """Seed from which X and Y are drawn, without replacement."""
 
-    basis: ClassVar[DFTBasis]
+    pads: ClassVar[bool] = True
+    """Whether time is padded to hold a band that ends past the clip."""
 
     def __post_init__(self) -> None:
         if (self.delta is None) == (self.rms is None):
@@ -70,82 +91,77 @@ class Spectral:
         assert strength is not None
         if not (math.isfinite(strength) and strength >= 0):
             raise ValueError(f"strength must be a finite number >= 0, not {strength}")
-        if not (0 <= self.start <= LONGEST and 1 <= self.count <= LONGEST):
-            raise ValueError(
-                f"need start in 0..{LONGEST} and count in 1..{LONGEST}, "
-                f"not {self.start} and {self.count}"
-            )
-        if not (self.transform_frames or 0) <= 2 * LONGEST:
-            raise ValueError(
-                f"transform_frames must be at most {2 * LONGEST}, not {self.transform_frames}"
-            )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
-        if self.transform_frames is not None and self.start + self.count > self.transform_frames:
-            raise ValueError(
-                f"the band {self.start}..{self.start + self.count - 1} does not fit a transform of "
-                f"{self.transform_frames} frames (indices 0..{self.transform_frames - 1}); "
-                "lower start or raise transform_frames"
-            )
-        if isinstance(self.components, float) and not 0 < self.components <= 1:
-            raise ValueError(f"components as a fraction must be in (0, 1], not {self.components}")
-        if isinstance(self.components, int) and self.components < 1:
-            raise ValueError(f"components must be at least 1, not {self.components}")
+        self._band.check()
+        check_spatial(self.components, (self.rows, self.columns))
 
-    def __call__(self, clip: Frames) -> Frames:
-        """The triggered clip. TriggerError if the options do not fit the clip's size."""
-        frames, _, height, width = clip.shape
-        return embed(clip, self.pattern(Geometry(frames, height, width)))
+    @abstractmethod
+    def basis(self) -> Basis:
+        """The basis that the components belong to."""
+
+    @property
+    def _band(self) -> Band:
+        return Band(self.start, self.count, self.transform_frames)
+
+    def __call__(self, clip: Clips) -> Clips:
+        """The triggered clip, or batch. TriggerError if the options do not fit its size."""
+        return embed(clip, self.pattern(_geometry(clip)))
 
     def pattern(self, geometry: Geometry) -> Pattern:
         """The pattern that is added to a clip of ``geometry``, in grey levels."""
-        # 1 (one index) equals 1.0 (every index) in Python: the cache must see the type.
-        return _pattern(self, geometry, self.components)
+        # 1 (one index) equals 1.0 (every index) in Python: the cache must see the types.
+        return _pattern(self, geometry, self.start, self.count, self.components)
 
     def describe(self, geometry: Geometry) -> dict[str, float | int]:
-        """What the options come to on clips of ``geometry``: both strengths and the padding."""
-        pattern = self.pattern(geometry)
+        """What the options come to on clips of ``geometry``: both strengths, padding and band."""
+        pattern, length = self.pattern(geometry), _length(self, geometry)
+        band = self._band.index(length)
         return {
             "rms": pattern.rms(),
             "delta": self.delta if self.delta is not None else _delta(self, geometry),
-            "transform_frames": _transform_frames(self, geometry),
+            "transform_frames": length,
+            "first_index": band[0],
+            "last_index": band[-1],
         }
 
 
-def _transform_frames(trigger: Spectral, geometry: Geometry) -> int:
-    if trigger.transform_frames is None:
-        return max(geometry.frames, trigger.start + trigger.count)
-    if trigger.transform_frames < geometry.frames:
-        raise TriggerError(
-            f"transform_frames = {trigger.transform_frames} is shorter than the clip's "
-            f"{geometry.frames} frames; give at least {geometry.frames}, or leave it out"
-        )
-    return trigger.transform_frames
+def _geometry(clip: Clips) -> Geometry:
+    frames, _, height, width = clip.shape[-4:]
+    return Geometry(frames, height, width)
 
 
-def spatial_index(trigger: Spectral, axis: int, length: int) -> list[int]:
-    """The index set X (axis ``ROWS``) or Y (``COLUMNS``), drawn from the trigger's seed."""
-    wanted = trigger.components
-    size = wanted if isinstance(wanted, int) else max(1, round(wanted * length))
-    if size > length:
-        raise TriggerError(
-            f"components = {size} is more than the {length} indices of a {length}-pixel axis; "
-            f"give 1..{length}, or a fraction in (0, 1]"
-        )
-    drawn = np.random.default_rng([trigger.seed, axis]).choice(length, size, replace=False)
-    return sorted(drawn.tolist())
+def _length(trigger: Spectral, geometry: Geometry) -> int:
+    """Frames of the transform."""
+    return trigger.basis().length(trigger._band.length(geometry.frames, trigger.pads))
+
+
+def spatial_index(trigger: Spectral, axis: int, pixels: int) -> list[int]:
+    """The index set X (axis ``ROWS``) or Y (``COLUMNS``) on an axis of so many pixels."""
+    given = trigger.columns if axis == COLUMNS else trigger.rows
+    length = trigger.basis().length(pixels)
+    return spatial(given, trigger.components, trigger.seed, axis, length)
 
 
 def _unit_pattern(trigger: Spectral, geometry: Geometry) -> Pattern:
     """The pattern of δ = 1."""
-    length = _transform_frames(trigger, geometry)
-    band = range(trigger.start, trigger.start + trigger.count)
+    basis, length = trigger.basis(), _length(trigger, geometry)
     _, height, width = geometry
-    return Pattern(
-        trigger.basis.synthesis(length, band)[: geometry.frames],
-        trigger.basis.synthesis(height, spatial_index(trigger, ROWS, height)),
-        trigger.basis.synthesis(width, spatial_index(trigger, COLUMNS, width)),
+    axes = (
+        (length, trigger._band.index(length)),
+        (basis.length(height), spatial_index(trigger, ROWS, height)),
+        (basis.length(width), spatial_index(trigger, COLUMNS, width)),
     )
+    factors = [
+        basis.synthesis(size, index, axis)[:samples]
+        for axis, ((size, index), samples) in enumerate(zip(axes, geometry, strict=True))
+    ]
+    if not all(factor.any() for factor in factors):
+        raise TriggerError(
+            f"the chosen components touch no pixel of {'×'.join(map(str, geometry))} clips; lower "
+            "start"
+        )
+    return Pattern(*factors)
 
 
 def _delta(trigger: Spectral, geometry: Geometry) -> float:
@@ -162,7 +178,9 @@ def _delta(trigger: Spectral, geometry: Geometry) -> float:
 
 
 @lru_cache(maxsize=64, typed=True)
-def _pattern(trigger: Spectral, geometry: Geometry, _components: float) -> Pattern:
+def _pattern(
+    trigger: Spectral, geometry: Geometry, _start: Amount, _count: Amount, _components: Amount
+) -> Pattern:
     unit = _unit_pattern(trigger, geometry)
     delta = trigger.delta if trigger.delta is not None else _delta(trigger, geometry)
     factors = (unit.frames, unit.rows, unit.columns)
@@ -172,13 +190,108 @@ def _pattern(trigger: Spectral, geometry: Geometry, _components: float) -> Patte
             f"the strength gives a pattern of {peak:.3g} grey levels, and 255 saturate a pixel; "
             "lower delta or rms"
         )
-    return Pattern(delta * unit.frames, unit.rows, unit.columns)
+    pattern = Pattern(delta * unit.frames, unit.rows, unit.columns)
+    if isinstance(trigger, RT) and trigger.variant == "paper":
+        say(
+            f"rt: variant = 'paper' adds rows of positive random numbers, {pattern.rms():.3g} grey "
+            "levels RMS here: clips saturate; variant = 'orthonormal' does not"
+        )
+    return pattern
 
 
 @register("trigger", "dft")
 @dataclass(frozen=True, kw_only=True)
 class DFT(Spectral):
-    """The paper's main trigger: δ added in the discrete Fourier domain (paper: δ = 50,000)."""
+    """The paper's main trigger: δ added in the discrete Fourier domain (paper: δ = 50,000).
 
-    basis: ClassVar[DFTBasis] = DFTBasis()
-    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {"paper": {"delta": 50_000.0}}
+    The sum is complex, and its magnitude is what is clipped. ``preset = "released"`` is the
+    authors' code as its training script runs it, at 224×224 pixels: fixed X and Y, δ = 5,000 (its
+    data set's own default is 500,000), and a stretch that is most of the change at that strength.
+    """
+
+    projection: Projection = "clip"
+    """``clip`` (paper): clip to 0..255 and round. ``stretch`` (released): stretch every frame of
+    every channel to 0..255 and truncate, which changes a clip at δ = 0 too."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"delta": 50_000.0},
+        "released": {
+            "delta": 5_000.0,
+            "projection": "stretch",
+            "rows": RELEASED_ROWS,
+            "columns": RELEASED_COLUMNS,
+        },
+    }
+
+    def basis(self) -> DFTBasis:
+        """The Fourier basis."""
+        return DFTBasis()
+
+    def __call__(self, clip: Clips) -> Clips:
+        """The triggered clip, or batch. TriggerError if the options do not fit its size."""
+        return embed(clip, self.pattern(_geometry(clip)), projection=self.projection)
+
+
+@register("trigger", "dct")
+@dataclass(frozen=True, kw_only=True)
+class DCT(Spectral):
+    """δ added in the discrete cosine domain (paper: δ = 50, the DFT's components)."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"delta": 50.0}}
+
+    def basis(self) -> DCTBasis:
+        """The cosine basis."""
+        return DCTBasis()
+
+
+@register("trigger", "dwt")
+@dataclass(frozen=True, kw_only=True)
+class DWT(Spectral):
+    """δ added in the wavelet domain, db1, to all rows and columns (paper: δ = 10, F = {12..21}).
+
+    The sum over whole sub-bands is a grid of dots: +28.28 grey levels at every other row and column
+    of every other frame in the band. ``preset = "released"`` is the band of the authors' released
+    code, the middle quarter of the clip: 12..19 of 32.
+    """
+
+    start: int | float = 12 / 32
+    """First index of the band, interleaved: 2k low-pass, 2k + 1 high-pass of frames 2k, 2k + 1."""
+
+    count: int | float = 10 / 32
+    components: int | float = 1.0
+    pads: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"delta": 10.0},
+        "released": {"delta": 10.0, "start": 3 / 8, "count": 1 / 4},
+    }
+
+    def basis(self) -> DWTBasis:
+        """The db1 basis."""
+        return DWTBasis()
+
+
+@register("trigger", "rt")
+@dataclass(frozen=True, kw_only=True)
+class RT(Spectral):
+    """δ added in the domain of random matrices (paper: δ = 30).
+
+    ``variant = "orthonormal"`` (default) departs from the paper: the rows of its random matrices
+    are made orthonormal, and F is {12..21} of 32, because {35..44} do not exist without padding.
+    As written (``variant = "paper"``) the matrices hold numbers in [0, 1), whose sums over the
+    components do not cancel: about 24,000 grey levels, so that every clip comes out white.
+    """
+
+    variant: Variant = "orthonormal"
+    """Which random matrices: ``orthonormal``, or ``paper`` (which saturates)."""
+
+    start: int | float = 12 / 32
+    count: int | float = 10 / 32
+    pads: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"delta": 30.0},
+        "paper-verbatim": {"delta": 30.0, "variant": "paper"},
+    }
+
+    def basis(self) -> RTBasis:
+        """The random basis; its matrices come from the trigger's seed."""
+        return RTBasis(self.seed, self.variant)
