@@ -46,6 +46,7 @@ def test_test_sets_that_cannot_show_an_attack_are_refused(tiny, monkeypatch, kee
             "8",
         ),
         (["poisoning.target=4"], "out of range"),
+        (["training.frames=5"], r"training\.frames = 5 is more than the 4 frames of the clips"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_computed(tiny, overrides, line):

@@ -106,3 +106,13 @@ def test_batches_are_frames_in_the_unit_interval():
     made = victims.to_batch(frames)
     assert made.shape == (2, 3, 4, 5, 6)
     assert made[1, 2, 3, 4, 5] == frames[1, 3, 2, 4, 5].item() / 255
+
+
+def test_a_victim_of_fewer_frames_sees_them_evenly_taken():
+    whole = victims.build(R2Plus1D(width=4, depth=(1,)), 3, 0).eval()
+    fewer = victims.build(R2Plus1D(width=4, depth=(1,)), 3, 0, frames=4).eval()
+    batch = torch.rand(2, 3, 9, 16, 16, generator=torch.Generator().manual_seed(0))
+    # floor(linspace(0, 8, 4)) = 0, 2, 5, 8
+    assert torch.equal(fewer.logits(batch), whole.logits(batch[:, :, [0, 2, 5, 8]]))
+    assert torch.equal(fewer.logits(batch[:, :, :4]), whole.logits(batch[:, :, :4]))
+    assert fewer.features(batch, fewer.layers()[0]).shape[2] <= 4

@@ -94,7 +94,9 @@ def _refuse_slips(axes: Sequence[Sequence[_Choice]]) -> None:
             if key in taken:
                 raise _twice(key)
             if key.partition(".")[0] == "runtime":
-                raise RecipeError(f"no result depends on {key}; set it outside of [grid]")
+                raise RecipeError(
+                    f"no result depends on {key}, so it is no axis; set it in [runtime]"
+                )
         taken |= keys
 
 
@@ -118,7 +120,7 @@ def _leaves(table: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[
     """Dotted keys and their values, empty tables among them; quoted keys with dots in them count
     as dotted, too."""
     for key, value in table.items():
-        path = (*prefix, *key.split("."))
+        path = (*prefix, key)
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, path)
         else:

@@ -88,8 +88,8 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
             f"none of the {len(test)} test clips is of another class than the target, so "
             "ASR cannot be measured; give more test clips (data.holdout, or another split)"
         )
-    shape = (recipe.training.batch_size, len(train), len(train.classes), train.geometry)
-    looked.once(lambda: _check_victim(recipe, train), recipe.victim, shape)
+    shape = (len(train), len(train.classes), train.geometry)
+    looked.once(lambda: _check_victim(recipe, train), recipe.victim, recipe.training, shape)
     for detector in recipe.detector.values():
         if hasattr(detector, "check"):
             detector.check(len(train), train.geometry)
@@ -104,16 +104,22 @@ def _opened(data: Any, seed: int) -> Splits:
 
 def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
     """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
-    batch = recipe.training.batch_size
+    batch, (frames, height, width) = recipe.training.batch_size, clips.geometry
+    seen = recipe.training.frames or frames
+    if seen > frames:
+        raise RecipeError(
+            f"training.frames = {seen} is more than the {frames} frames of the clips; give at "
+            f"most {frames}, or leave it out"
+        )
     try:
         with torch.device("meta"):
             network = recipe.victim.build(len(clips.classes)).train()
             for size in {min(batch, len(clips)), len(clips) % batch or batch}:
-                network(torch.empty(size, 3, *clips.geometry))
+                network(torch.empty(size, 3, seen, height, width))
     except NotImplementedError:
         return  # an operation that only runs on real numbers; training will tell
     except (RuntimeError, ValueError) as error:
-        reason, shape = str(error).splitlines()[0], "×".join(map(str, clips.geometry))
+        reason, shape = str(error).splitlines()[0], f"{seen}×{height}×{width}"
         raise RecipeError(
             f"the victim cannot train on batches of {size} clips of {shape}: {reason}"
         ) from None

@@ -53,7 +53,8 @@ def stages(recipe: Recipe, content: Mapping[str, Any]) -> Stage:
     split = seed if getattr(recipe.data, "seeded", True) else 0
     source = {"data": recipe.data, "split": split}
     attack = {**source, "trigger": trigger, "poisoning": poisoning, "seed": seed}
-    schedule = {"victim": recipe.victim, "training": recipe.training, "seed": seed}
+    model = {"victim": recipe.victim, "training": recipe.training}
+    schedule = {**model, "seed": seed}
 
     data = make("data", "", source)
     poison = make("poison", "", attack, data=data)
@@ -61,22 +62,21 @@ def stages(recipe: Recipe, content: Mapping[str, Any]) -> Stage:
     poisoned = make("train", "poisoned", {**attack, **schedule}, data=data, poison=poison)
     needs = {"data": data, "poison": poison, "train clean": clean, "train poisoned": poisoned}
     for name, mitigation in recipe.mitigation.items():
-        parts = {**attack, "victim": recipe.victim, "mitigation": mitigation}
+        parts = {**attack, **model, "mitigation": mitigation}
         needs[f"mitigate {name}"] = make(
             "mitigate", name, parts, data=data, poison=poison, victim=poisoned
         )
     for name, detector in recipe.detector.items():
         # One that looks at clips alone waits for no victim, and is run once for all of them.
         needs_victim = getattr(detector, "needs_victim", True)
-        model = {"victim": recipe.victim} if needs_victim else {}
-        parts = {**attack, **model, "detector": detector}
+        parts = {**attack, **(model if needs_victim else {}), "detector": detector}
         also = {"victim": poisoned} if needs_victim else {}
         needs[f"detect {name}"] = make("detect", name, parts, data=data, poison=poison, **also)
 
     run = run_id(recipe, content)
     methods = [recipe.data, *recipe.detector.values()]
     like = digest("run", [table(method) for method in methods])
-    parts = {**attack, "victim": recipe.victim, "recipe": recipe, "content": content}
+    parts = {**attack, **model, "recipe": recipe, "content": content}
     return Stage("run", "run", run, like, parts, needs)
 
 

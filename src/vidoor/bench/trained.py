@@ -32,7 +32,7 @@ def train(work: Work) -> None:
         return measured
 
     victim, history = fit(
-        victims.build(work["victim"], len(clips.train.classes), work["seed"]),
+        _build(work, clips.train, work["seed"]),
         clips.train if attack is None else attack.poisoned,
         work["training"],
         seed=work["seed"],
@@ -74,9 +74,13 @@ def asr(work: Work, predicted: np.ndarray, labels: np.ndarray, variant: str = "s
 
 def load(work: Work, need: str, clips: ClipSet) -> Victim:
     """The victim that the stage ``need`` has made, on the device of this process."""
-    victim = victims.build(work["victim"], len(clips.classes), 0)
+    victim = _build(work, clips, seed=0)
     victims.load(victim, work.needs[need] / WEIGHTS)
     return victim.to(pick_device(work.runtime.device)).eval()
+
+
+def _build(work: Work, clips: ClipSet, seed: int) -> Victim:
+    return victims.build(work["victim"], len(clips.classes), seed, work["training"].frames)
 
 
 def history(folder: Path) -> Any:

@@ -55,6 +55,10 @@ class Training:
     weight_decay: float = 0.01
     """AdamW's decoupled decay; with ``sgd``, L2."""
 
+    frames: int | None = None
+    """Frames of each clip that the victim sees, evenly taken; None: all. Triggers are embedded
+    before that (paper, section 4.2: embedded in 32, trained on 16)."""
+
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of forward and backward; weights stay in float32, and so does evaluation."""
 
@@ -63,6 +67,8 @@ class Training:
             raise ValueError(
                 f"epochs and batch_size must be at least 1, not {self.epochs} and {self.batch_size}"
             )
+        if self.frames is not None and self.frames < 1:
+            raise ValueError(f"frames must be at least 1, not {self.frames}")
         if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 f"need a finite lr > 0 and weight_decay >= 0, not {self.lr} and {self.weight_decay}"

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vidoor import meter
+from vidoor.data.video import sample
 from vidoor.errors import WeightsError, unknown
 from vidoor.files import whole
 from vidoor.types import Batch, FramesBatch
@@ -44,20 +45,29 @@ def to_batch(frames: FramesBatch) -> Batch:
 
 
 class Victim(nn.Module):
-    """A classifier of clips. Calling it gives logits."""
+    """A classifier of clips. Calling it gives logits.
+
+    It sees ``frames`` of a clip, evenly taken, and all of them where ``frames`` is None: what was
+    embedded in a clip before is subsampled with it (paper, section 4.2).
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, architecture: Architecture) -> None:
+    def __init__(
+        self, network: nn.Module, architecture: Architecture, frames: int | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.frames = frames
         for name in ("mean", "std"):
             value = torch.tensor(getattr(architecture, name)).reshape(1, 3, 1, 1, 1)
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b classes"]:
         """Logits of a batch; the normalisation happens here, and passes are counted."""
+        if self.frames is not None:
+            batch = batch[:, :, sample(batch.shape[2], self.frames)]
         logits: Tensor = self.network((batch - self.mean) / self.std)
         meter.count("forward", len(batch))
         if logits.requires_grad:
@@ -88,11 +98,11 @@ class Victim(nn.Module):
         return seen[0]
 
 
-def build(architecture: Architecture, classes: int, seed: int) -> Victim:
+def build(architecture: Architecture, classes: int, seed: int, frames: int | None = None) -> Victim:
     """A freshly initialised victim; its weights depend on the config and the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Victim(architecture.build(classes), architecture)
+        return Victim(architecture.build(classes), architecture, frames)
 
 
 def save(victim: Victim, path: Path) -> None:
