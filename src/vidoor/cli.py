@@ -238,6 +238,22 @@ def _size(text: str) -> tuple[int, int]:
 
 
 @app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="What to measure: embed.")], json_: Json = False
+) -> None:
+    """Measure speed as ratios, to the naive way and to the physical limit.
+
+    Example: vidoor bench embed --json
+    """
+    from vidoor.bench.speed import BENCHMARKS
+
+    if what not in BENCHMARKS:
+        raise RecipeError(unknown("benchmark", what, BENCHMARKS))
+    document = BENCHMARKS[what]()
+    _print_json(document) if json_ else _print_flat(document)
+
+
+@app.command()
 def inspect(
     clip: Path,
     trigger: Annotated[str, typer.Option(help="Kind of trigger, see vidoor list triggers.")],
