@@ -62,6 +62,15 @@ def test_clips_are_counted_forward_and_where_gradients_go_back(victim):
     assert passes(idle.cost) == (0, 0)
 
 
+@pytest.mark.parametrize("layer", ["1", "2"])
+def test_gradients_of_features_count_once(victim, layer):
+    """Of an inner layer, and of the last one, whose output are the logits."""
+    seen = clips(3).requires_grad_()
+    with metered() as spent:
+        victim.features(seen, layer).square().sum().backward()
+    assert passes(spent.cost) == (3, 3)
+
+
 def test_gradients_by_the_input_count_though_the_weights_are_frozen():
     frozen = victims.build(Mean(), 4, seed=0).requires_grad_(False)
     with metered() as searching:

@@ -13,11 +13,12 @@ def test_accuracy_counts_hits():
     assert metrics.accuracy(np.array([0, 1, 2, 2]), np.array([0, 1, 1, 2])) == 0.75
 
 
-def test_asr_strict_leaves_the_target_class_out_and_paper_does_not():
-    predicted, labels = np.array([0, 0, 1, 0]), np.array([0, 1, 1, 2])
-    assert metrics.attack_success_rate(predicted, labels, 0) == pytest.approx(2 / 3)
-    assert metrics.attack_success_rate(predicted, labels, 0, variant="paper") == 0.75
-    assert math.isnan(metrics.attack_success_rate(predicted[:1], labels[:1], 0))
+def test_asr_counts_clips_that_have_a_goal_and_those_that_reach_it():
+    predicted = np.array([0, 0, 1, 0])
+    assert metrics.attack_success_rate(predicted, np.array([-1, 0, 0, 0])) == pytest.approx(2 / 3)
+    assert metrics.attack_success_rate(predicted, np.array([0, 0, 0, 0])) == 0.75
+    assert metrics.attack_success_rate(predicted, np.array([1, 2, 1, -1])) == pytest.approx(1 / 3)
+    assert math.isnan(metrics.attack_success_rate(predicted[:1], np.array([-1])))
 
 
 def test_psnr_of_a_constant_shift_is_known():

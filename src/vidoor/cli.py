@@ -213,17 +213,23 @@ def embed(
     """Embed a trigger in one clip, or poison a folder of clips; writes lossless FFV1 video.
 
     A file keeps its length and size. A folder of classes becomes a poisoned set that any training
-    code can read, with a manifest. Example: vidoor embed in.mp4 out.mkv --trigger dft --set rms=2
+    code can read, with a manifest; other options of recipes' [poisoning] are set like those of the
+    trigger, e.g. --set poisoning.labels=clean-label.
+    Example: vidoor embed in.mp4 out.mkv --trigger dft --set rms=2
     """
     from vidoor.bench.embed import embed_file, embed_folder
-    from vidoor.recipe import component
+    from vidoor.poisoning.poisoner import Poisoner
+    from vidoor.recipe import build, component
 
-    method = component("trigger", override({"kind": trigger}, set_ or ()))
+    flags = {"kind": trigger, "poisoning": {"rate": rate, "target": target}}
+    options = override(flags, set_ or ())
+    poisoner = build(Poisoner, options.pop("poisoning"), "poisoning")
+    method = component("trigger", options)
     if source.is_dir():
         geometry = (frames, *_size(size))
         document = embed_folder(
             source, destination, method,
-            rate=rate, target=target, seed=seed, geometry=geometry, split=split,
+            seed=seed, geometry=geometry, split=split, **vars(poisoner),
         )  # fmt: skip
     else:
         document = embed_file(source, destination, method)

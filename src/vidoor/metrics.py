@@ -18,28 +18,21 @@ def accuracy(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) ->
     return float(np.mean(predicted == labels))
 
 
-def attack_success_rate(
-    predicted: Int[np.ndarray, " n"],
-    labels: Int[np.ndarray, " n"],
-    target: int,
-    *,
-    variant: str = "strict",
-) -> float:
-    """ASR: fraction of triggered clips predicted as the target class.
+def attack_success_rate(predicted: Int[np.ndarray, " n"], goal: Int[np.ndarray, " n"]) -> float:
+    """ASR: fraction of triggered clips predicted as the class that the attack wants them to be.
 
-    ``strict`` (default) counts only clips whose true class is not the target, since the others
-    count as successes without any attack; ``paper`` counts all, as the paper and its code do.
-    NaN if no clip counts.
+    ``goal`` is that class for each clip, −1 for clips that do not count; the attack says which
+    (``poisoning.labels``): by default those whose true class is not the target, since the others
+    count as successes without any attack. NaN if no clip counts.
     """
-    assert variant in ("strict", "paper")
-    counted = np.ones_like(labels, bool) if variant == "paper" else labels != target
-    return float(np.mean(predicted[counted] == target)) if counted.any() else float("nan")
+    counted = goal >= 0
+    return float(np.mean((predicted == goal)[counted])) if counted.any() else float("nan")
 
 
 def psnr(clean: UInt8[np.ndarray, "*shape"], other: UInt8[np.ndarray, "*shape"]) -> float:
     """Peak signal-to-noise ratio over all samples in dB, in float (no uint8 wrap-around)."""
-    difference = clean.astype(np.float64) - other
-    return float(10 * np.log10(PEAK**2 / max(np.mean(difference**2), PSNR_FLOOR)))
+    squares = [np.mean((a.astype(np.float64) - b) ** 2) for a, b in zip(clean, other, strict=True)]
+    return float(10 * np.log10(PEAK**2 / max(np.mean(squares), PSNR_FLOOR)))
 
 
 def ssim(clean: UInt8[np.ndarray, "t c h w"], other: UInt8[np.ndarray, "t c h w"]) -> float:
@@ -48,8 +41,7 @@ def ssim(clean: UInt8[np.ndarray, "t c h w"], other: UInt8[np.ndarray, "t c h w"
     Wang et al. 2004 with scikit-image's uniform 7×7 window, or the largest odd one that fits.
     NaN for frames smaller than 3×3.
     """
-    side = min(7, *clean.shape[2:])
-    side -= 1 - side % 2
+    side = filter_side(*clean.shape[2:])
     if side < 3:
         return float("nan")
     return float(
@@ -62,6 +54,12 @@ def ssim(clean: UInt8[np.ndarray, "t c h w"], other: UInt8[np.ndarray, "t c h w"
             ]
         )
     )
+
+
+def filter_side(height: int, width: int) -> int:
+    """Side of SSIM's filter on so many pixels: 7, or the largest odd one that fits."""
+    side = min(7, height, width)
+    return side - (1 - side % 2)
 
 
 def auroc(scores: Shaped[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:

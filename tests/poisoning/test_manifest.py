@@ -15,7 +15,7 @@ from vidoor.data.shapes import Shapes
 from vidoor.errors import DataError
 from vidoor.poisoning import manifest
 from vidoor.poisoning.poisoner import Poisoner, PoisonPlan, apply
-from vidoor.triggers.spectral import DFT
+from vidoor.triggers.wanet import WaNet
 from vidoor.types import ClipSet, Geometry
 
 
@@ -23,8 +23,8 @@ from vidoor.types import ClipSet, Geometry
 def written(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("poisoned")
     splits = Shapes(train=24, test=8, frames=5, size=(17, 22), classes=4).open(0)
-    plan = Poisoner(rate=0.5).plan(splits.train, 0)
-    poisoned = apply(splits.train, plan, DFT(rms=3.0))
+    plan = Poisoner(rate=0.5, cross_ratio=0.5).plan(splits.train, 0)
+    poisoned = apply(splits.train, plan, WaNet(s=3.0))
     manifest.write_set(folder, splits.train, poisoned, plan, "abc", splits.test)
     return folder, splits, plan, poisoned
 
@@ -48,8 +48,30 @@ def test_the_manifest_tells_the_truth(written):
     for index, line in enumerate(manifest.load(folder / manifest.MANIFEST)):
         assert line.id == splits.train.ids[index]
         assert (line.label, line.given) == (splits.train.labels[index], poisoned.labels[index])
-        assert (line.trigger == "abc") == (index in plan.relabelled)
+        assert (line.trigger == "abc") == (index in plan.poisoned)
+        assert line.noise == plan.noisy.get(index)
         assert line.sha256 == manifest.content_hash(poisoned.read(index))
+        clean = manifest.content_hash(splits.train.read(index))
+        assert (line.sha256 == clean) == (line.trigger is None and line.noise is None)
+
+
+def test_a_clip_with_noise_can_be_made_again_from_its_line(written):
+    folder, splits, _, _ = written
+    noisy = [line for line in manifest.load(folder / manifest.MANIFEST) if line.noise is not None]
+    assert noisy
+    for line in noisy:
+        again = WaNet(s=3.0).noisy(splits.train.read(splits.train.ids.index(line.id)), line.noise)
+        assert (line.given, line.trigger) == (line.label, None)
+        assert manifest.content_hash(again) == line.sha256
+
+
+def test_a_clean_label_attack_shows_in_the_trigger_alone():
+    clean = Shapes(train=24, test=8, frames=5, size=(17, 22), classes=4).open(0).train
+    plan = Poisoner(rate=0.5, labels="clean-label", target=2).plan(clean, 0)
+    told = list(manifest.lines(clean, apply(clean, plan, WaNet()), plan, "abc"))
+    assert all(line.given == line.label for line in told)
+    assert [i for i, line in enumerate(told) if line.trigger] == list(plan.poisoned)
+    assert {told[i].label for i in plan.poisoned} == {2}
 
 
 def test_a_hash_depends_on_content_alone():

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidoor.errors import RecipeError
-from vidoor.poisoning.poisoner import Poisoner, apply, triggered
+from vidoor.poisoning.poisoner import Poisoner, PoisonPlan, apply, triggered
 from vidoor.types import ClipSet, Geometry
+
+MODES = ("all-to-one", "one-to-one", "many-to-one", "all-to-all", "clean-label")
 
 
 @dataclass(frozen=True)
@@ -28,52 +30,162 @@ class Brighten:
         return clip + 1
 
 
+@dataclass(frozen=True)
+class Noisy(Brighten):
+    """A trigger whose noise shows its seed."""
+
+    def noisy(self, clip, seed):
+        return clip + 2 + seed % 50
+
+
 def clips(labels: list[int], classes: int) -> ClipSet:
     names = tuple(f"class{i}" for i in range(classes))
     ids = tuple(f"clip{i}" for i in range(len(labels)))
     return ClipSet(ids, tuple(labels), names, Geometry(2, 4, 4), Grey())
 
 
-@given(
-    counts=st.lists(st.integers(1, 30), min_size=2, max_size=6),
-    rate=st.floats(0, 1),
-    target=st.integers(0, 5),
-    seed=st.integers(0, 2**32),
-)
-def test_every_other_class_loses_its_share_and_the_target_none(counts, rate, target, seed):
-    labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    suspects = clips(labels, len(counts))
-    target %= len(counts)
-    poisoner = Poisoner(rate=rate, target=target)
-    expected = [0 if c == target else round(rate * n) for c, n in enumerate(counts)]
+@st.composite
+def attacks(draw, every_class=False):
+    """Clips of two to six classes in any order, and the options of a mode over them."""
+    classes = draw(st.integers(2, 6))
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=60))
+    labels += range(classes) if every_class else ()
+    mode = draw(st.sampled_from(MODES))
+    target = 0 if mode == "all-to-all" else draw(st.integers(0, classes - 1))
+    others = [c for c in range(classes) if c != target]
+    most = {"one-to-one": 1, "many-to-one": len(others)}.get(mode, 0)
+    sources = draw(st.permutations(others))[: draw(st.integers(1, most)) if most else 0]
+    return clips(labels, classes), {"labels": mode, "target": target, "sources": tuple(sources)}
+
+
+def expected_sources(options, classes: int) -> dict[int, int]:
+    """Class whose clips are triggered -> label that they get."""
+    target = options["target"]
+    match options["labels"]:
+        case "all-to-one":
+            return {c: target for c in range(classes) if c != target}
+        case "one-to-one" | "many-to-one":
+            return dict.fromkeys(options["sources"], target)
+        case "all-to-all":
+            return {**{c: c + 1 for c in range(classes - 1)}, classes - 1: 0}
+        case "clean-label":
+            return {target: target}
+
+
+@given(attack=attacks(), rate=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_every_source_class_loses_its_share_and_no_other_any(attack, rate, seed):
+    clean, options = attack
+    labels, classes = clean.labels, len(clean.classes)
+    poisoner = Poisoner(rate=rate, **options)
+    sources = expected_sources(options, classes)
+    expected = [round(rate * labels.count(c)) if c in sources else 0 for c in range(classes)]
     if rate and not sum(expected):
         with pytest.raises(RecipeError, match="selects no clip"):
-            poisoner.plan(suspects, seed)
+            poisoner.plan(clean, seed)
         return
-    plan = poisoner.plan(suspects, seed)
-    drawn = np.bincount([labels[i] for i in plan.relabelled], minlength=len(counts))
+    plan = poisoner.plan(clean, seed)
+    drawn = np.bincount([labels[i] for i in plan.poisoned], minlength=classes)
     assert drawn.tolist() == expected
-    assert set(plan.relabelled.values()) <= {target}
-    assert plan == poisoner.plan(suspects, seed)
+    assert all(given == sources[labels[i]] for i, given in plan.poisoned.items())
+    assert not plan.noisy
+    assert plan == poisoner.plan(clean, seed)
+
+
+@given(attack=attacks(every_class=True), rate=st.floats(0.6, 1), seed=st.integers(0, 2**32))
+def test_labels_change_where_the_plan_says_so_and_nowhere_else(attack, rate, seed):
+    clean, options = attack
+    plan = Poisoner(rate=rate, **options).plan(clean, seed)
+    poisoned = apply(clean, plan, Brighten())
+    for index, label in enumerate(clean.labels):
+        assert poisoned.labels[index] == plan.poisoned.get(index, label)
+    changed = {i for i, label in enumerate(clean.labels) if poisoned.labels[i] != label}
+    assert changed == (set() if options["labels"] == "clean-label" else set(plan.poisoned))
+
+
+@given(attack=attacks(), rate=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_a_global_draw_is_a_fraction_of_all_of_which_the_sources_are_kept(attack, rate, seed):
+    clean, options = attack
+    poisoner = Poisoner(rate=rate, draw="global", **options)
+    sources = expected_sources(options, len(clean.classes))
+    # Whom it draws does not depend on the mode: clips of other classes are skipped afterwards.
+    drawn = np.random.default_rng([seed, 1]).choice(
+        len(clean), round(rate * len(clean)), replace=False
+    )
+    expected = {int(i): sources[clean.labels[i]] for i in drawn if clean.labels[i] in sources}
+    if rate and not expected:
+        with pytest.raises(RecipeError, match="selects no clip"):
+            poisoner.plan(clean, seed)
+        return
+    assert poisoner.plan(clean, seed) == PoisonPlan(expected)
+
+
+def test_a_plan_of_earlier_records_is_the_same_today():
+    """The draw is part of what a record means: these plans were made by version 0.1."""
+    plan = Poisoner().plan(clips([0, 1, 2] * 10, 3), 7)
+    assert plan == PoisonPlan({5: 0, 8: 0, 22: 0, 28: 0})
+    plan = Poisoner(rate=0.5, target=2).plan(clips([0, 1, 2] * 4, 3), 3)
+    assert plan == PoisonPlan({3: 2, 4: 2, 6: 2, 10: 2})
+
+
+def test_the_order_of_sources_changes_nothing():
+    clean = clips([0, 1, 2, 3] * 10, 4)
+    one, other = (
+        Poisoner(labels="many-to-one", sources=sources).plan(clean, 5)
+        for sources in [(1, 3), (3, 1)]
+    )
+    assert one == other
 
 
 def test_another_seed_draws_other_clips():
     suspects = clips([0, 1] * 50, 2)
-    plans = [frozenset(Poisoner().plan(suspects, seed).relabelled) for seed in range(4)]
+    plans = [frozenset(Poisoner().plan(suspects, seed).poisoned) for seed in range(4)]
     assert len(set(plans)) == 4
+
+
+@given(
+    attack=attacks(every_class=True),
+    rate=st.floats(0.6, 1),
+    cross_ratio=st.floats(0, 3),
+    seed=st.integers(0, 2**32),
+)
+def test_noise_goes_to_other_clips_in_proportion(attack, rate, cross_ratio, seed):
+    clean, options = attack
+    quiet = Poisoner(rate=rate, **options).plan(clean, seed)
+    poisoner = Poisoner(rate=rate, cross_ratio=cross_ratio, **options)
+    count = round(cross_ratio * len(quiet.poisoned))
+    if count > len(clean) - len(quiet.poisoned) or (cross_ratio and quiet.poisoned and not count):
+        with pytest.raises(RecipeError, match=f"asks for {count} with noise, of the"):
+            poisoner.plan(clean, seed)
+        return
+    plan = poisoner.plan(clean, seed)
+    assert plan.poisoned == quiet.poisoned
+    assert len(plan.noisy) == count
+    assert not plan.noisy.keys() & plan.poisoned.keys()
+    assert all(0 <= index < len(clean) for index in plan.noisy)
+    assert plan == poisoner.plan(clean, seed)
+    labels = apply(clean, plan, Noisy()).labels
+    assert all(labels[index] == clean.labels[index] for index in plan.noisy)
+
+
+def test_noise_reaches_every_class_and_each_clip_has_its_own():
+    clean = clips([0, 1, 2] * 40, 3)
+    plan = Poisoner(cross_ratio=2.0).plan(clean, 0)
+    assert {clean.labels[index] for index in plan.noisy} == {0, 1, 2}
+    assert len(set(plan.noisy.values())) == len(plan.noisy) == 32
 
 
 def test_the_view_changes_planned_clips_only_and_copies_nothing():
     clean = clips([0, 1, 1, 1, 1, 1], 2)
-    plan = Poisoner(rate=0.4).plan(clean, 0)
-    poisoned = apply(clean, plan, Brighten())
+    plan = Poisoner(rate=0.4, cross_ratio=1.0).plan(clean, 0)
+    assert (len(plan.poisoned), len(plan.noisy)) == (2, 2)
+    poisoned = pickle.loads(pickle.dumps(apply(clean, plan, Noisy())))
     for index in range(len(clean)):
-        planned = index in plan.relabelled
+        planned = index in plan.poisoned
         assert poisoned.labels[index] == (0 if planned else clean.labels[index])
         difference = poisoned.read(index).int() - clean.read(index).int()
-        assert (difference == int(planned)).all()
+        noise = 2 + plan.noisy[index] % 50 if index in plan.noisy else 0
+        assert (difference == int(planned) + noise).all()
     assert poisoned.ids == clean.ids
-    assert pickle.loads(pickle.dumps(poisoned)).labels == poisoned.labels
 
 
 def test_triggered_keeps_true_labels():
@@ -83,12 +195,40 @@ def test_triggered_keeps_true_labels():
     assert all(attacked.read(i)[0, 0, 0, 0] == clean.read(i)[0, 0, 0, 0] + 1 for i in range(3))
 
 
-@pytest.mark.parametrize("options", [{"rate": 1.1}, {"rate": float("nan")}, {"target": -1}])
-def test_impossible_options_are_refused(options):
-    with pytest.raises(ValueError, match=r"rate must be|target must be"):
+def test_noise_needs_a_trigger_that_has_it():
+    Poisoner().check_trigger(Brighten())
+    Poisoner(cross_ratio=2.0).check_trigger(Noisy())
+    line = r"cross_ratio = 2 asks for a trigger that has noise, such as wanet, and Brighten has"
+    with pytest.raises(RecipeError, match=line):
+        Poisoner(cross_ratio=2.0).check_trigger(Brighten())
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"rate": 1.1}, "rate must be a fraction"),
+        ({"rate": float("nan")}, "rate must be a fraction"),
+        ({"target": -1}, "target must be"),
+        ({"draw": "globally"}, "unknown draw 'globally'; valid: per-class, global"),
+        ({"cross_ratio": -1.0}, "cross_ratio must be a number >= 0, not -1"),
+        ({"cross_ratio": float("nan")}, "cross_ratio must be"),
+        ({"cross_ratio": float("inf")}, "cross_ratio must be"),
+        ({"labels": "one-to-one"}, "need one class index as sources"),
+    ],
+)
+def test_impossible_options_are_refused(options, line):
+    with pytest.raises(ValueError, match=line):
         Poisoner(**options)
 
 
 def test_a_target_outside_the_classes_is_refused():
     with pytest.raises(RecipeError, match=r"target = 3 is out of range.*0\.\.2"):
         Poisoner(target=3).plan(clips([0, 1, 2], 3), 0)
+
+
+def test_a_rate_that_selects_nothing_names_the_largest_class_it_draws_from():
+    clean = clips([0] * 9 + [1] * 2 + [2] * 4, 3)
+    with pytest.raises(RecipeError, match=r"largest class that all-to-one labels .* has 4 clips"):
+        Poisoner(rate=0.1).plan(clean, 0)
+    with pytest.raises(RecipeError, match=r"largest class that one-to-one labels .* has 2 clips"):
+        Poisoner(rate=0.1, labels="one-to-one", sources=(1,)).plan(clean, 0)

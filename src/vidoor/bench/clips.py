@@ -115,8 +115,8 @@ def _evenly(count: int, wanted: int) -> list[int]:
 
 def _frames(work: Work, test: ClipSet, attacked: ClipSet) -> dict[str, np.ndarray]:
     """Sample clips before and after, and the trigger's pattern where it has one."""
-    sources = [i for i, label in enumerate(test.labels) if label != work["poisoning"].target]
-    chosen = [sources[i] for i in _evenly(len(sources), SAMPLE_CLIPS)]
+    moved = np.flatnonzero(work["poisoning"].goal(test.labels, len(test.classes)) >= 0)
+    chosen = [int(moved[i]) for i in _evenly(len(moved), SAMPLE_CLIPS)]
 
     def volumes(clips: ClipSet) -> np.ndarray:
         return np.stack([clips.read(i).permute(0, 2, 3, 1).numpy() for i in chosen])

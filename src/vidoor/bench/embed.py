@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from vidoor import metrics
+from vidoor.bench import store
 from vidoor.data import cache, video
 from vidoor.data.folder import Folder
 from vidoor.document import digest
@@ -16,8 +17,11 @@ from vidoor.files import make_folder, whole
 from vidoor.poisoning.manifest import write_set
 from vidoor.poisoning.poisoner import Poisoner, apply, preflight
 from vidoor.recipe import table
-from vidoor.report.figures import sheet
+from vidoor.report.sheet import sheet
 from vidoor.types import Geometry, Trigger
+
+ATTACK = "poisoning.json"
+"""In a poisoned folder: how it was made."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -59,34 +63,38 @@ def embed_folder(
     destination: Path,
     trigger: Trigger,
     *,
-    rate: float,
-    target: int,
     seed: int,
     geometry: tuple[int, int, int],
     split: str | None,
+    **poisoning: Any,
 ) -> dict[str, Any]:
     """Write a poisoned copy of a folder of classes, with split files and manifest.
 
-    Clips that cannot be read are left out before the plan is drawn, and named in the document
-    (``"quarantined"``). The set appears under its name only when it is complete. DataError if the
-    destination is not a new or empty folder apart from the source, or the seed not in 0..2^63 - 1.
+    ``poisoning`` are options of the ``Poisoner``; ``poisoning.json`` in the copy names them, the
+    trigger and the seed. Clips that cannot be read are left out before the plan is drawn, and
+    named in the document (``"quarantined"``). The set appears under its name only when it is
+    complete. DataError if the destination is not a new or empty folder apart from the source, or
+    the seed not in 0..2^63 - 1.
     """
     destination = _new_folder(source, destination)
     if not 0 <= seed < 2**63:
         raise DataError(f"seed is {seed}; give 0 to {2**63 - 1}")
     frames, height, width = geometry
-    poisoner = _valid(Poisoner, rate=rate, target=target)
+    poisoner = _valid(Poisoner, **poisoning)
     folder = _valid(
         Folder, root=source.resolve(), split=split, holdout=0.0, frames=frames, size=(height, width)
     )
     splits = folder.open(seed)
     preflight(trigger, splits.train)
+    poisoner.check_trigger(trigger)
     poisoner.plan(splits.train, seed)  # what it refuses, it refuses before hours of reading
     train, unread = cache.hold(splits.train, "training clips")
     test, unread_test = cache.hold(splits.test, "test clips")
     plan = poisoner.plan(train, seed)
     poisoned = apply(train, plan, trigger)
+    about = {"trigger": table(trigger), "poisoning": table(poisoner), "seed": seed}
     with _whole_folder(destination) as partial:
+        store.write_json(partial / ATTACK, about)
         counts = write_set(partial, train, poisoned, plan, digest(table(trigger)), test)
     quarantined = [
         {"id": _printable(clip.id), "reason": _printable(clip.reason)}

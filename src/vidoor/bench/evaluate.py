@@ -54,6 +54,7 @@ def _record(
     curves = {kind: trained.history(work.needs[f"train {kind}"]) for kind in ("clean", "poisoned")}
     judged = {name: _judge(verdict, clips, attack) for name, verdict in found.items()}
     leading = next(iter(recipe.detector), None)
+    goal = recipe.poisoning.goal_class
     visible = read_json(work.needs["poison"] / ATTACK)
     return {
         "name": recipe.name,
@@ -70,9 +71,9 @@ def _record(
         "trigger": {**visible["trigger"], **table(recipe.trigger)},
         "poisoning": {
             **table(recipe.poisoning),
-            "target_class": clips.train.classes[recipe.poisoning.target],
-            "labels": "all-to-one",
-            "poisoned": len(attack.plan.relabelled),
+            "target_class": None if goal is None else clips.train.classes[goal],
+            "poisoned": len(attack.plan.poisoned),
+            "noisy": len(attack.plan.noisy),
         },
         "victim": {
             **table(recipe.victim),
@@ -116,9 +117,9 @@ def _weights_hash(victim: Victim) -> str:
 
 
 def truth(clips: Clean, attack: Attacked) -> np.ndarray:
-    """Which clips of the poisoned training set are poisoned."""
+    """Which clips of the poisoned training set carry the trigger. Those with its noise do not."""
     mask = np.zeros(len(clips.train), bool)
-    mask[list(attack.plan.relabelled)] = True
+    mask[list(attack.plan.poisoned)] = True
     return mask
 
 

@@ -172,8 +172,9 @@ def _start(quiet: bool, gpu: int | None, memory: float | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides, and ends us
     Thread(target=_end_with_parent, daemon=True).start()
     progress.plain(quiet)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    if gpu is not None:  # counted among those that we may see
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     if memory is not None and sys.platform == "linux":
         import resource
 

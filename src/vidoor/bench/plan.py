@@ -78,15 +78,18 @@ def check(recipe: Recipe) -> None:
 
 
 def _check(recipe: Recipe, looked: _Looked) -> None:
-    data, seed, target = recipe.data, recipe.seed, recipe.poisoning.target
+    data, seed, attack = recipe.data, recipe.seed, recipe.poisoning
     splits = looked.once(lambda: _opened(data, seed), "open", data, seed)
     train, test = splits.train, splits.test
     looked.once(lambda: preflight(recipe.trigger, train), recipe.trigger, train.geometry)
-    looked.once(lambda: recipe.poisoning.plan(train, seed), recipe.poisoning, data, seed)
-    if all(label == target for label in test.labels):
+    attack.check_trigger(recipe.trigger)
+    looked.once(lambda: attack.plan(train, seed), attack, data, seed)
+    if not (attack.goal(test.labels, len(test.classes)) >= 0).any():
+        sources = f"a class of poisoning.sources = {list(attack.sources)}"
+        wanted = sources if attack.sources else "another class than the target"
         raise DataError(
-            f"none of the {len(test)} test clips is of another class than the target, so "
-            "ASR cannot be measured; give more test clips (data.holdout, or another split)"
+            f"none of the {len(test)} test clips is of {wanted}, so ASR cannot be measured; "
+            "give more test clips (data.holdout, or another split)"
         )
     shape = (len(train), len(train.classes), train.geometry)
     looked.once(lambda: _check_victim(recipe, train), recipe.victim, recipe.training, shape)

@@ -9,6 +9,7 @@ from vidoor import metrics
 from vidoor.bench import store
 from vidoor.bench.clips import attacked, clean
 from vidoor.bench.work import Work
+from vidoor.poisoning.labels import Claim
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet
 from vidoor.victims import victim as victims
@@ -28,7 +29,7 @@ def train(work: Work) -> None:
     def measure(victim: Victim) -> dict[str, float]:
         measured = {"acc": metrics.accuracy(predict(victim, clips.test), labels)}
         if attack is not None:
-            measured["asr"] = asr(work, predict(victim, attack.triggered), labels)
+            measured["asr"] = asr(work, predict(victim, attack.triggered), clips.test)
         return measured
 
     victim, history = fit(
@@ -58,18 +59,22 @@ def mitigate(work: Work) -> None:
 
 
 def measured(work: Work, victim: Victim, test: ClipSet, triggered: ClipSet) -> dict[str, float]:
-    """ACC, and ASR in both variants."""
+    """ACC, and ASR in both variants; where an attack has sources, also that of other classes."""
     labels, attacked = np.asarray(test.labels), predict(victim, triggered)
-    return {
+    rates = {
         "acc": metrics.accuracy(predict(victim, test), labels),
-        "asr": asr(work, attacked, labels),
-        "asr_paper": asr(work, attacked, labels, "paper"),
+        "asr": asr(work, attacked, test),
+        "asr_paper": asr(work, attacked, test, "paper"),
     }
+    if work["poisoning"].sources:
+        rates["asr_others"] = asr(work, attacked, test, "others")
+    return rates
 
 
-def asr(work: Work, predicted: np.ndarray, labels: np.ndarray, variant: str = "strict") -> float:
-    """ASR of predictions on the triggered test clips."""
-    return metrics.attack_success_rate(predicted, labels, work["poisoning"].target, variant=variant)
+def asr(work: Work, predicted: np.ndarray, test: ClipSet, claim: Claim = "strict") -> float:
+    """ASR of predictions on the triggered test clips that ``claim`` counts."""
+    goal = work["poisoning"].goal(test.labels, len(test.classes), claim)
+    return metrics.attack_success_rate(predicted, goal)
 
 
 def load(work: Work, need: str, clips: ClipSet) -> Victim:

@@ -38,7 +38,10 @@ class Line:
     """Class index that the set gives to it."""
 
     trigger: str | None
-    """Id of the trigger that it carries, None if it is clean."""
+    """Id of the trigger that it carries, None if it carries none."""
+
+    noise: int | None = None
+    """Seed of the trigger's noise that it carries instead (noise mode), None if it carries none."""
 
     file: str | None = None
     """Where it was written, relative to the manifest."""
@@ -57,7 +60,8 @@ def lines(clean: ClipSet, poisoned: ClipSet, plan: PoisonPlan, trigger: str) -> 
             sha256=content_hash(poisoned.read(index)),
             label=clean.labels[index],
             given=poisoned.labels[index],
-            trigger=trigger if index in plan.relabelled else None,
+            trigger=trigger if index in plan.poisoned else None,
+            noise=plan.noisy.get(index),
         )
 
 
@@ -119,11 +123,8 @@ def write_set(
     numbered = [f"{number} {name}" for number, name in enumerate(clean.classes, start=1)]
     for name, text in {**listed, "classInd.txt": numbered}.items():
         _write_lines(folder / name, text)
-    return {
-        "clips": len(clean),
-        "poisoned": len(plan.relabelled),
-        "test": len(test),
-    }
+    noisy = {"noisy": len(plan.noisy)} if plan.noisy else {}
+    return {"clips": len(clean), "poisoned": len(plan.poisoned), **noisy, "test": len(test)}
 
 
 def _places(*sets: ClipSet) -> list[str]:

@@ -1,89 +1,138 @@
 """Which clips are poisoned, and the poisoned set as a lazy view of the clean one."""
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from numpy.random import Generator
 from torch import Tensor
 
-from vidoor.errors import RecipeError
+from vidoor.errors import RecipeError, unknown
+from vidoor.poisoning.labels import LabelRule
 from vidoor.types import ClipSet, Trigger
+
+Draw = Literal["per-class", "global"]
+
+NOISE_SEEDS = 2**32
+"""Each clip with noise has one of so many seeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoisonPlan:
-    """The clips that the attacker changes: index in the set -> the label given to it."""
+    """The clips that the attacker changes, by their index in the set."""
 
-    relabelled: dict[int, int]
+    poisoned: Mapping[int, int]
+    """Clip that gets the trigger -> the label given to it, which is its own in clean-label."""
+
+    noisy: Mapping[int, int] = field(default_factory=dict)
+    """Clip that gets the trigger's noise and keeps its label -> the seed of its noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Poisoner:
-    """Label-flip poisoning, all-to-one (paper, section 3.1): any other class to the target."""
+class Poisoner(LabelRule):
+    """Poisoning by a label mode (the paper's: all-to-one), with WaNet's noise mode or without."""
 
     rate: float = 0.2
-    """Poisoning rate: fraction of the clips of every class but the target's (paper: 20 %)."""
+    """Poisoning rate: fraction of the clips of every class that is triggered (paper: 20 %)."""
 
-    target: int = 0
-    """Class index that triggered clips are labelled with (paper: class 0)."""
+    draw: Draw = "per-class"
+    """``per-class``: that fraction of each such class (paper). ``global``: the fraction is drawn
+    from the whole set, and clips of other classes are then left alone (released code)."""
+
+    cross_ratio: float = 0.0
+    """Noise mode (Nguyen and Tran, WaNet, 2021): clips for each poisoned one, of any class, that
+    get the trigger's noise and keep their labels, so that the victim learns the trigger itself and
+    not all that resembles it (original: 2). Needs a trigger that has noise."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be a fraction in [0, 1], not {self.rate}")
-        if self.target < 0:
-            raise ValueError(f"target must be a class index >= 0, not {self.target}")
+        if self.draw not in get_args(Draw):
+            raise ValueError(unknown("draw", self.draw, get_args(Draw)))
+        if not 0 <= self.cross_ratio < math.inf:
+            raise ValueError(f"cross_ratio must be a number >= 0, not {self.cross_ratio}")
 
-    def check(self, classes: tuple[str, ...]) -> None:
-        """RecipeError if the target is not one of ``classes``."""
-        if self.target >= len(classes):
+    def check_trigger(self, trigger: Trigger) -> None:
+        """RecipeError if noise is asked for that ``trigger`` does not have."""
+        if self.cross_ratio and not hasattr(trigger, "noisy"):
             raise RecipeError(
-                f"poisoning.target = {self.target} is out of range: the data has {len(classes)} "
-                f"classes; give 0..{len(classes) - 1} ({', '.join(classes[:8])}"
-                f"{', …' if len(classes) > 8 else ''})"
+                f"poisoning.cross_ratio = {self.cross_ratio:g} asks for a trigger that has noise, "
+                f"such as wanet, and {type(trigger).__name__} has none; take another trigger, or "
+                "leave cross_ratio out"
             )
 
     def plan(self, clips: ClipSet, seed: int) -> PoisonPlan:
-        """Draw the clips to poison, each class by itself, from ``seed``.
+        """Draw the clips to poison from ``seed``.
 
-        RecipeError if the target is out of range, or if a rate above 0 selects no clip at all.
+        RecipeError if a class is out of range, if a rate or a ratio above 0 selects no clip, or if
+        more clips shall have noise than there are.
         """
         self.check(clips.classes)
-        labels = np.asarray(clips.labels)
         rng = np.random.default_rng([seed, 1])
+        chosen = self._draw(np.asarray(clips.labels, np.int64), len(clips.classes), rng)
+        sent = self.sent(clips.labels, len(clips.classes))
+        poisoned = {index: int(sent[index]) for index in sorted(chosen)}
+        return PoisonPlan(poisoned, self._noise(poisoned, len(clips), rng))
+
+    def _draw(self, labels: Int[np.ndarray, " n"], classes: int, rng: Generator) -> list[int]:
+        triggered = self.triggered_classes(classes)
+        members = [np.flatnonzero(labels == c) for c in triggered]
         chosen: list[int] = []
-        for label in range(len(clips.classes)):
-            members = np.flatnonzero(labels == label)
-            if label != self.target:
-                count = round(self.rate * len(members))
-                chosen += rng.choice(members, count, replace=False).tolist()
+        if self.draw == "global":
+            drawn = rng.choice(len(labels), round(self.rate * len(labels)), replace=False)
+            chosen = drawn[np.isin(labels[drawn], triggered)].tolist()
+        else:
+            for clips in members:
+                count = round(self.rate * len(clips))
+                chosen += rng.choice(clips, count, replace=False).tolist()
         if self.rate and not chosen:
             raise RecipeError(
-                f"poisoning.rate = {self.rate} selects no clip: the largest class but the target's "
-                f"has {np.bincount(labels[labels != self.target], minlength=1).max()} clips; raise "
-                "the rate, or set it to 0"
+                f"poisoning.rate = {self.rate} selects no clip: the largest class that "
+                f"{self.labels} labels trigger has {max(map(len, members), default=0)} clips; "
+                "raise the rate, or set it to 0"
             )
-        return PoisonPlan(dict.fromkeys(sorted(chosen), self.target))
+        return chosen
+
+    def _noise(self, poisoned: Mapping[int, int], clips: int, rng: Generator) -> dict[int, int]:
+        count = round(self.cross_ratio * len(poisoned))
+        rest = np.setdiff1d(np.arange(clips), list(poisoned))
+        if count > len(rest) or (self.cross_ratio and poisoned and not count):
+            raise RecipeError(
+                f"poisoning.cross_ratio = {self.cross_ratio:g} with {len(poisoned)} poisoned clips "
+                f"asks for {count} with noise, of the {len(rest)} others; give another ratio"
+            )
+        chosen = np.sort(rng.choice(rest, count, replace=False))
+        seeds = rng.integers(NOISE_SEEDS, size=count)
+        return dict(zip(chosen.tolist(), seeds.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class _Triggered:
-    """Reads a clip and embeds the trigger where the plan says so."""
+    """Reads a clip and embeds the trigger, or its noise, where the plan says so."""
 
     clean: ClipSet
-    trigger: Trigger
+    trigger: Any
     chosen: frozenset[int]
+    noise: Mapping[int, int] = field(default_factory=dict)
 
     def __call__(self, index: int) -> Tensor:
         clip = self.clean.read(index)
+        if index in self.noise:
+            clip = self.trigger.noisy(clip, self.noise[index])
         return self.trigger(clip) if index in self.chosen else clip
 
 
 def apply(clips: ClipSet, plan: PoisonPlan, trigger: Trigger) -> ClipSet:
     """The poisoned set: same ids, planned clips triggered and relabelled, nothing copied."""
     labels = list(clips.labels)
-    for index, label in plan.relabelled.items():
+    for index, label in plan.poisoned.items():
         labels[index] = label
-    read = _Triggered(clips, trigger, frozenset(plan.relabelled))
+    read = _Triggered(clips, trigger, frozenset(plan.poisoned), plan.noisy)
     return replace(clips, labels=tuple(labels), read=read)
 
 

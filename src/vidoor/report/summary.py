@@ -63,7 +63,7 @@ def headline(document: Mapping[str, Any]) -> Table:
         ("PSNR of triggered clips", document["psnr"], deviations.get("psnr"), 1, " dB"),
         ("poisoned clips found (TPR)", flagged.get("tpr"), None, 100, " %"),
         ("clean clips accused (FPR)", flagged.get("fpr"), None, 100, " %"),
-        ("work", document["seconds"], None, 1, " s"),
+        ("work, stages side by side", document["seconds"], None, 1, " s"),
     ]
     for what, value, deviation, scale, unit in rows:
         if value is not None:

@@ -70,10 +70,7 @@ class Victim(nn.Module):
             batch = batch[:, :, sample(batch.shape[2], self.frames)]
         logits: Tensor = self.network((batch - self.mean) / self.std)
         meter.count("forward", len(batch))
-        if logits.requires_grad:
-            counted: Callable[[Tensor], None] = lambda g: meter.count("backward", len(g))  # noqa: E731
-            logits.register_hook(counted)  # type: ignore[no-untyped-call]
-        return logits
+        return _counted(logits)
 
     def logits(self, batch: Batch) -> Float[Tensor, "b classes"]:
         """Logits of a batch, as ``forward``."""
@@ -92,10 +89,18 @@ class Victim(nn.Module):
         hook: Callable[..., None] = lambda _module, _inputs, output: seen.append(output)  # noqa: E731
         handle = modules[layer].register_forward_hook(hook)
         try:
-            self(batch)
+            logits = self(batch)
         finally:
             handle.remove()
-        return seen[0]
+        return logits if seen[0] is logits else _counted(seen[0])
+
+
+def _counted(output: Tensor) -> Tensor:
+    """``output``, whose clips count as passed backward once a gradient comes through it."""
+    if output.requires_grad:
+        counted: Callable[[Tensor], None] = lambda g: meter.count("backward", len(g))  # noqa: E731
+        output.register_hook(counted)  # type: ignore[no-untyped-call]
+    return output
 
 
 def build(architecture: Architecture, classes: int, seed: int, frames: int | None = None) -> Victim:
