@@ -1,0 +1,41 @@
+"""The command line: verbs only. Methods and their options are named in recipes or with --set.
+
+Exit status: 0 done, 1 findings, 2 something the user can mend (one line), 3 a fault of vidoor.
+"""
+
+import os
+import sys
+
+import typer
+
+from vidoor.cli import runs as runs
+from vidoor.cli import tools as tools
+from vidoor.cli.shared import app
+from vidoor.errors import VidoorError
+from vidoor.progress import console, say
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def main() -> None:
+    """Entry point: run a command and turn every outcome into an exit status."""
+    # Threads that spin while they wait cost an order of magnitude where cores are shared. OpenMP
+    # reads this when torch is loaded, which no import above does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        status = app(standalone_mode=False)
+    except (VidoorError, typer.TyperException) as error:
+        text = getattr(error, "format_message", error.__str__)()
+        if text:  # none where the help was shown
+            say(f"vidoor: {' '.join(text.split())}")
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        status = INTERRUPTED
+    except Exception:
+        console.print_exception()
+        console.print("vidoor: this is a fault of vidoor, please report it", markup=False)
+        sys.exit(3)
+    if status == INTERRUPTED:  # typer may have met the interrupt before us
+        say("vidoor: interrupted; the same command continues")
+    sys.exit(status if isinstance(status, int) else 0)

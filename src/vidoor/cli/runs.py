@@ -1,0 +1,173 @@
+"""Verbs on recipes and runs: demo, run, sweep, status, report."""
+
+import json
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidoor.bench import command
+from vidoor.bench.status import survey, sweeps
+from vidoor.cli.shared import Json, Out, Set, app, print_json, rendered
+from vidoor.document import read
+from vidoor.errors import RecipeError
+from vidoor.progress import console, say
+from vidoor.report import saved, summary, tables
+
+
+@app.command()
+def demo(json_: Json = False, out: Out = None, set_: Set = None) -> None:
+    """Backdoor a small video model, see that it looks healthy, and find the poisoned clips.
+
+    Takes about two minutes on two CPU cores. Example: vidoor demo --json
+    """
+    _run(Path(str(files("vidoor") / "recipes" / "demo.toml")), set_, out, json_)
+
+
+@app.command()
+def run(recipe: Path, json_: Json = False, out: Out = None, set_: Set = None) -> None:
+    """Run a recipe; the same command again continues it, or does nothing once it is complete.
+
+    Example: vidoor run recipe.toml --set trigger.rms=2.0 --json
+    """
+    _run(recipe, set_, out, json_)
+
+
+def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: bool) -> None:
+    document = read(path, overrides or ())
+    axes = sorted({*document.get("grid", {})} - {"seeds"})
+    if axes:
+        raise RecipeError(
+            f"{path} has a [grid] of more than seeds ({', '.join(axes)}); give it to vidoor sweep"
+        )
+    folders, failed = command.perform(document, out)
+    if not failed:
+        found = summary.summary(folders)
+        if as_json:
+            print_json(found)
+        else:
+            typer.echo(rendered(summary.headline(found)))
+            typer.echo(f"report: {found['report']}")
+    _leave(failed)
+
+
+@app.command()
+def sweep(
+    recipe: Path,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and what it would cost.")
+    ] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="local, ray, slurm or here; sets runtime.executor.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; sets runtime.address.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Also write recipe, records and table there, to be kept.")
+    ] = None,
+    json_: Json = False,
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """Run every setting of a recipe's grid and print the table, mean ± sd over seeds.
+
+    The same command again goes on from where it was; started twice it shares the work.
+    Example: vidoor sweep recipe.toml --out runs --dry-run
+    """
+    chosen = {"runtime.executor": executor, "runtime.address": address}
+    sets = [f"{key}={value!r}" for key, value in chosen.items() if value is not None]
+    document = read(recipe, [*(set_ or ()), *sets])
+    layout = saved.query(document)
+    if dry_run:
+        survey = command.foresee(document, out)
+        print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
+        return
+    start = time.perf_counter()
+    folders, failed = command.perform(document, out)
+    rows = tables.flatten(map(tables.read, folders))
+    if save and not failed:
+        saved.save(save, document, folders)
+    if json_:
+        failures = [
+            {"run": f.cell.label, "stage": f.stage, "problem": f.outcome.problem} for f in failed
+        ]
+        print_json({
+            "name": document.get("name", "run"),
+            "complete": len(folders),
+            "failed": failures,
+            "seconds": time.perf_counter() - start,
+            "table": json.loads(tables.render(rows, "json", layout)) if rows else [],
+            "runs": list(map(str, folders)),
+        })  # fmt: skip
+    elif rows:
+        typer.echo(tables.render(rows, "md", layout).rstrip("\n"))
+    _leave(failed)
+
+
+def _leave(failed: list[Any]) -> None:
+    """Say once more what failed, and leave with the status that says whose fault it is."""
+    if not failed:
+        return
+    for failure in failed:
+        say(
+            f"vidoor: {failure.cell.label or 'the run'}: {failure.stage}: {failure.outcome.problem}"
+        )
+    faults = [failure.outcome.details for failure in failed if failure.outcome.details]
+    if faults:
+        console.print(faults[0], markup=False)
+    raise typer.Exit(3 if faults else 2)
+
+
+@app.command()
+def status(runs: Path, json_: Json = False) -> None:
+    """How far the sweeps in a folder are, while they run or after; changes nothing.
+
+    Example: vidoor status runs
+    """
+    surveys = [survey(asked, runs) for asked in sweeps(runs)]
+    if json_:
+        print_json(surveys)
+    else:
+        told = [summary.states(survey, every=False) for survey in surveys]
+        typer.echo("\n\n".join(told) or f"{runs}: no sweep was started here")
+
+
+@app.command()
+def report(
+    runs: Path,
+    format_: Annotated[tables.Format, typer.Option("--format", help="Form of the table.")] = "md",
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="What the lines are, e.g. arm."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="What the columns are.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="What the cells show, e.g. asr.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only these runs.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """A table of all finished runs in a folder, mean ± sd over seeds; renews their pages.
+
+    Any field of a recipe or a record can be a row or a column; give each option as often as needed.
+    Example: vidoor report runs --rows trigger.kind --columns poisoning.rate --values asr
+    """
+    from vidoor.report.page import write_page
+
+    if not runs.is_dir():
+        raise RecipeError(f"{runs}: no such folder; give a folder of runs or one run")
+    query = tables.Query(
+        rows=rows or (), columns=columns or (), values=values or (), where=where or ()
+    )
+    text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
+    for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
+        if (folder / "result.json").exists():
+            say(f"page: {write_page(folder)}")
+    typer.echo(text.rstrip("\n"))

@@ -1,0 +1,48 @@
+"""What all verbs share: the application, options, and how documents are printed."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from rich.table import Table
+
+from vidoor.progress import console
+
+app = typer.Typer(
+    name="vidoor",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Plant, measure and find backdoors in video-recognition models and their clips.",
+)
+
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output, logs on stderr.")
+]
+Out: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder for results; default: the recipe's, else runs/.")
+]
+Set: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one option, e.g. trigger.rms=2.0."),
+]
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    from vidoor.bench.store import dumps
+
+    typer.echo(dumps(document))
+
+
+def print_flat(document: dict[str, Any]) -> None:
+    """A document as lines, for people."""
+    for key, value in document.items():
+        typer.echo(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+
+
+def rendered(table: Table) -> str:
+    """A table as text, fit for the terminal that there is."""
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip("\n")
