@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 VOLATILE = ("seconds", "memory", "report", "folder", "finished")
 
 
@@ -19,10 +21,15 @@ def records(out: Path) -> dict[str, Any]:
     return {
         path.parent.name: (
             timeless(json.loads(path.read_text())),
-            (path.parent / "scores.npz").stat().st_size,
+            _content(path.parent / "scores.npz"),
         )
         for path in out.glob("*/result.json")
     }
+
+
+def _content(path: Path) -> dict[str, bytes]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name].tobytes() for name in arrays.files}
 
 
 def finished(out: Path) -> dict[str, int]:

@@ -13,6 +13,11 @@ PARTIAL = ".partial"
 """How the names of unfinished files begin; those of a process that was killed stay behind."""
 
 
+_umask = os.umask(0o022)
+os.umask(_umask)
+_MODE = 0o666 & ~_umask
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A partial file in the same folder, which takes the place of ``path`` once all went well.
@@ -22,6 +27,7 @@ def whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{PARTIAL}-{uuid4().hex}{path.suffix}")
     try:
         yield partial
+        partial.chmod(_MODE)  # some writers make files that their owner alone can read
         os.replace(partial, path)  # noqa: PTH105 - named for what it promises: atomic
     finally:
         partial.unlink(missing_ok=True)

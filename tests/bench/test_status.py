@@ -4,15 +4,13 @@ import json
 import os
 import socket
 from pathlib import Path
-from statistics import median
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from vidoor import SCHEMA
 from vidoor.bench import status, store
-from vidoor.bench.status import Costs, recall, remember, survey, sweeps
+from vidoor.bench.status import recall, remember, survey, sweeps
 from vidoor.errors import DataError
 
 CLIPS, TRAIN, OTHER = "stages/data-0", "stages/train-1", "stages/train-2"
@@ -164,30 +162,18 @@ def test_what_many_runs_share_is_running_for_all_of_them(tmp_path):
 # ---- what is left of it --------------------------------------------------------------------------
 
 
-def test_costs_are_those_of_the_like_then_of_the_kind_then_unknown(tmp_path, finish):
-    for name, seconds in {"a": 10.0, "b": 20.0, "c": 90.0}.items():
-        finish(f"stages/train-{name}", seconds=seconds, like="t")
-    for name, seconds in {"d": 5000.0, "e": 7000.0}.items():
-        finish(f"stages/train-{name}", seconds=seconds, like="other sizes")
-    finish("elsewhere", seconds=3.0, like="another run")
-    found = survey(ASKED, tmp_path)
-    # Two victims like the first three; two runs like no other, but runs; clips were never read.
-    assert found["seconds"] == 2 * 20.0 + 2 * 3.0
-    assert found["unknown"] == 1
-    (tmp_path / "stages/train-a" / "result.json").unlink()
-    assert survey(ASKED, tmp_path)["seconds"] == 2 * (20.0 + 90.0) / 2 + 2 * 3.0
-
-
 SECONDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=6)
 
 
-@given(st.dictionaries(st.sampled_from(["t", "train", "detect", "run"]), SECONDS))
-def test_an_estimate_is_the_median_of_the_nearest_that_is_known(seconds):
-    costs = Costs(seconds)
-    for folder, kind in {"stages/train-0": "train", "0123456789ab": "run"}.items():
-        for like in ("t", "u"):
-            known = seconds.get(like) or seconds.get(kind)
-            assert costs.of(folder, {"like": like}) == (median(known) if known else None)
+def test_an_estimate_is_the_median_of_its_like_and_of_nothing_else(tmp_path, finish):
+    """A stage of the same kind may take a thousand times as long: it tells nothing."""
+    for name, seconds, like in [("a", 1.0, "t"), ("b", 9.0, "t"), ("c", 5.0, "t"), ("d", 1e4, "u")]:
+        finish(f"stages/train-{name}", seconds=seconds, like=like)
+    found = survey(ASKED, tmp_path)
+    assert found["seconds"] == 2 * 5.0
+    assert found["unknown"] == 3
+    (tmp_path / "stages/train-b" / "result.json").unlink()  # no longer complete: counts no more
+    assert survey(ASKED, tmp_path)["seconds"] == 2 * (1.0 + 5.0) / 2
 
 
 def test_folders_that_hold_something_else_are_no_costs(tmp_path, finish):

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from records import finished, records, timeless
 
 from vidoor.bench import make as making
 from vidoor.bench import store
+from vidoor.data import video
 from vidoor.errors import TrainingError
 
 
@@ -152,3 +154,42 @@ def test_a_failure_takes_its_runs_and_no_others(perform, tmp_path, monkeypatch, 
     assert not again.failures
     assert not list(tmp_path.glob("*/error.json"))
     assert not list(tmp_path.rglob(".partial*"))
+
+
+def test_a_folder_that_changes_under_a_sweep_is_noticed(perform, tmp_path):
+    """Labels of another listing must never meet the pixels of this one."""
+    for part in ("train", "test"):
+        for label in ("run", "walk"):
+            (tmp_path / "in" / part / label).mkdir(parents=True)
+            for index in range(4):
+                clip = torch.full((4, 3, 16, 16), 9 * index, dtype=torch.uint8)
+                video.write(tmp_path / "in" / part / label / f"{index}.mkv", clip)
+    data = f"data={{kind='folder', root='{tmp_path / 'in'}', frames=4, size=[16, 16]}}"
+    document = [data, "poisoning.rate=0.5"]
+    original = making.KINDS["data"]
+
+    def changing(work):
+        original(work)
+        video.write(tmp_path / "in" / "train" / "run" / "new.mkv", clip)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(making, "KINDS", {**making.KINDS, "data": changing})
+        (failure,) = perform(*document).failures
+    assert "changed since they were read" in failure.outcome.problem
+    assert len(perform(*document).folders) == 1
+
+
+def test_a_method_that_draws_from_global_generators_draws_alike(perform, tmp_path, monkeypatch):
+    drawn = []
+    original = making.KINDS["detect"]
+
+    def drawing(work):
+        drawn.append((np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
+        original(work)
+
+    monkeypatch.setattr(making, "KINDS", {**making.KINDS, "detect": drawing})
+    for _ in range(2):
+        perform("detector.coherence.seed=0")
+        for path in tmp_path.glob("**/done.json"):
+            path.unlink()
+    assert drawn[0] == drawn[1]

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from records import finished, records
 
@@ -240,16 +241,23 @@ def test_slurm_jobs_give_the_same_records(expected, recipe, tmp_path):
     ("how", "status", "line"),
     [
         ("raise", 3, "RuntimeError: a detector with a fault"),
+        ("lines", 3, "ValueError: one line and another"),
+        ("exit", 3, "SystemExit: 0"),
+        ("short", 2, "scores for"),
+        ("nan", 2, "no numbers"),
+        ("alien", 2, "ids are not those of the clips"),
         ("memory", 2, "out of memory (Unable to allocate"),
         ("die", 2, "ended from outside"),
     ],
 )
 def test_a_run_that_fails_leaves_the_others_done(recipe, tmp_path, how, status, line):
-    arms = f"{{good={{detector.faulty.how='not'}}, bad={{detector.faulty.how='{how}'}}}}"
+    arms = f"{{good={{detector.faulty.how='back'}}, bad={{detector.faulty.how='{how}'}}}}"
     arguments = (
         "sweep", recipe, "--out", tmp_path,
         "--set", "grid.seeds=1", "--set", "grid.poisoning.rate=[0.2]", "--set", f"grid.arms={arms}",
     )  # fmt: skip
+    if how not in ("raise", "exit", "die"):  # nothing ends its process: one is enough
+        arguments = (*arguments, "--executor", "here")
     process = start(*arguments)
     out, errors = process.communicate(timeout=200)
     assert process.returncode == status, errors
@@ -259,6 +267,8 @@ def test_a_run_that_fails_leaves_the_others_done(recipe, tmp_path, how, status, 
     assert len(out.strip().splitlines()) == 4  # head, rule, and the two runs of the good arm
     assert len(list(tmp_path.glob("*/error.json"))) == 2
     assert len(list(tmp_path.glob("*/result.json"))) == 2
+    for path in tmp_path.glob("*/scores.npz"):  # the good arm tells its clips backwards
+        assert np.load(path)["faulty.scores"].tolist() == list(range(32))
     assert not list(tmp_path.rglob(".partial*"))
     before = finished(tmp_path)
     again = start(*arguments)

@@ -11,6 +11,7 @@ from vidoor.bench import store
 from vidoor.bench.work import Work
 from vidoor.data import cache
 from vidoor.document import digest
+from vidoor.errors import DataError
 from vidoor.poisoning import manifest
 from vidoor.poisoning.poisoner import PoisonPlan, apply, triggered
 from vidoor.recipe import identity
@@ -49,14 +50,16 @@ def read(work: Work) -> None:
     """Stage ``data``: decode every clip once."""
     splits: Splits = work["data"].open(work["split"])
     left_out: list[Quarantined] = []
-    kept: dict[str, list[int]] = {}
+    found: dict[str, Any] = {}
     for name in SPLITS:
-        file = work.folder / f"{name}.npy"
-        rows, lost = cache.store(getattr(splits, name), file, f"{name} clips")
-        kept[name] = list(rows)
+        clips = getattr(splits, name)
+        rows, lost = cache.store(clips, work.folder / f"{name}.npy", f"{name} clips")
+        found[name] = {"ids": clips.ids, "labels": clips.labels, "kept": rows}
         left_out += lost
+    if identity(work["data"]) != work["content"]:
+        raise DataError("the clips changed while they were read; give the same command again")
     quarantined = [asdict(clip) for clip in left_out]
-    store.write_json(work.folder / CLIPS, {**kept, "quarantined": quarantined})
+    store.write_json(work.folder / CLIPS, {**found, "quarantined": quarantined})
 
 
 def clean(work: Work) -> Clean:
@@ -64,8 +67,12 @@ def clean(work: Work) -> Clean:
     folder = work.needs["data"]
     splits: Splits = work["data"].open(work["split"])
     found = read_json(folder / CLIPS)
+    for name in SPLITS:
+        clips = getattr(splits, name)
+        if [list(clips.ids), list(clips.labels)] != [found[name]["ids"], found[name]["labels"]]:
+            raise DataError(f"the {name} clips changed since they were read; run the recipe again")
     train, test = (
-        cache.stored(getattr(splits, name), folder / f"{name}.npy", tuple(found[name]))
+        cache.stored(getattr(splits, name), folder / f"{name}.npy", tuple(found[name]["kept"]))
         for name in SPLITS
     )
     return Clean(train, test, tuple(Quarantined(**clip) for clip in found["quarantined"]))

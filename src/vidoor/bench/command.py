@@ -17,7 +17,7 @@ def perform(document: Document, out: Path | None) -> tuple[list[Path], list["Fai
 
     ``out`` replaces the recipe's own output folder.
     """
-    place = out or _out(document)
+    place = (out or _out(document)).absolute()
     known = recall(document, place)
     if known is not None:
         say(f"complete already: {len(known['cells'])} runs in {place}")
@@ -35,7 +35,7 @@ def foresee(document: Document, out: Path | None) -> dict[str, Any]:
     """What a document asks for, what of it is there, and what the rest will cost."""
     from vidoor.bench.plan import asked, plan
 
-    place = out or _out(document)
+    place = (out or _out(document)).absolute()
     return survey(asked(plan(document, place)), place)
 
 
@@ -44,4 +44,4 @@ def _out(document: Document) -> Path:
     out = runtime.get("out", "runs") if isinstance(runtime, dict) else "runs"
     if not isinstance(out, str) or not out:
         raise RecipeError(f"runtime.out must be the name of a folder, not {out!r}")
-    return Path(out)
+    return Path(out).expanduser()

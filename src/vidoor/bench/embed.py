@@ -1,13 +1,13 @@
 """What ``vidoor embed`` and ``vidoor inspect`` do: triggers on files."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from vidoor import metrics
+from vidoor import imperceptibility, metrics
 from vidoor.bench import store
 from vidoor.data import cache, video
 from vidoor.data.folder import Folder
@@ -153,12 +153,15 @@ def _whole_folder(destination: Path) -> Iterator[Path]:
 def inspect_clip(clip: Path, trigger: Trigger, picture: Path) -> dict[str, Any]:
     """Trigger one clip in memory, draw it before and after, and measure the difference.
 
-    The picture is a .png file; one that is there already is replaced, anything else is refused.
+    The document holds ``imperceptibility``'s numbers: in windows, and over time. The picture is a
+    .png file; one that is there already is replaced, anything else is refused.
     """
     _may_be_drawn(clip, picture)
     clean = video.read(clip)
     triggered = trigger(clean)
-    drawn = sheet(clean.permute(0, 2, 3, 1).numpy(), triggered.permute(0, 2, 3, 1).numpy())
+    found = {**_quality(clean, triggered), **_closely(clean.numpy(), triggered.numpy())}
+    before, after = (frames.permute(0, 2, 3, 1).numpy() for frames in (clean, triggered))
+    drawn = sheet(before, after, _headline(type(trigger).__name__, found))
     make_folder(picture.parent)
     with whole(picture) as partial:
         partial.write_bytes(drawn)
@@ -171,7 +174,7 @@ def inspect_clip(clip: Path, trigger: Trigger, picture: Path) -> dict[str, Any]:
         "height": height,
         "width": width,
         **resolved,
-        **_quality(clean, triggered),
+        **found,
         "picture": _printable(str(picture)),
     }
 
@@ -206,3 +209,27 @@ def _quality(clean: Any, triggered: Any) -> dict[str, float]:
         "ssim": metrics.ssim(a, b),
         "bytes_changed": float((a != b).mean()),
     }
+
+
+def _closely(clean: imperceptibility.Clip, triggered: imperceptibility.Clip) -> dict[str, float]:
+    grids = {
+        "psnr": imperceptibility.psnr_windows(clean, triggered),
+        "ssim": imperceptibility.ssim_windows(clean, triggered),
+    }
+    return {
+        **{
+            f"{name}_windows_{statistic}": value
+            for name, grid in grids.items()
+            for statistic, value in imperceptibility.spread(grid).items()
+        },
+        "flicker": imperceptibility.flicker(clean, triggered),
+        "relative_flicker": imperceptibility.relative_flicker(clean, triggered),
+    }
+
+
+def _headline(name: str, found: Mapping[str, float]) -> str:
+    low, high = found["psnr_windows_min"], found["psnr_windows_max"]
+    return (
+        f"{name}: PSNR {found['psnr']:.1f} dB ({low:.1f} to {high:.1f} in windows), "
+        f"SSIM {found['ssim']:.3f}, flicker {found['flicker']:.2f} grey levels"
+    )

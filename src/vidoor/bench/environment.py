@@ -10,8 +10,9 @@ import torch
 import vidoor
 
 
-def environment() -> dict[str, Any]:
-    """Versions, processor, threads and GPU of this process."""
+def environment(device: str) -> dict[str, Any]:
+    """Versions, processor and threads of this process, and its GPU unless ``device`` is "cpu"."""
+    gpu = device != "cpu" and torch.cuda.is_available()
     return {
         "vidoor": vidoor.__version__,
         "python": platform.python_version(),
@@ -20,7 +21,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _processor(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if gpu else None,
     }
 
 

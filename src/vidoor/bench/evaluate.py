@@ -11,7 +11,6 @@ import numpy as np
 from vidoor import SCHEMA, metrics
 from vidoor.bench import store, trained, verdicts
 from vidoor.bench.clips import ATTACK, FRAMES, Attacked, Clean, attacked, clean
-from vidoor.bench.environment import environment
 from vidoor.bench.work import Work
 from vidoor.files import write_text
 from vidoor.meter import metered
@@ -91,7 +90,8 @@ def _record(
             for name in recipe.mitigation
         },
         "recipe": settled(recipe),
-        "environment": environment(),
+        # What matters is where the victim was trained.
+        "environment": (store.done(work.needs["train poisoned"]) or {}).get("environment", {}),
     }
 
 

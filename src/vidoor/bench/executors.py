@@ -7,6 +7,7 @@ unless told otherwise, and the number of cores changes no result.
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -106,8 +107,13 @@ class _Worker:
         return self.pool
 
     def submit(self, stage: Stage) -> Handle:
+        try:
+            future = self.start().submit(make, stage, self.runtime)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self.end()
+            future = self.start().submit(make, stage, self.runtime)
         self.busy = True
-        return _Handed(self, self.start().submit(make, stage, self.runtime))
+        return _Handed(self, future)
 
     def end(self) -> None:
         if self.pool is not None:
@@ -133,6 +139,9 @@ class _Handed:
         except BrokenProcessPool:
             outcome = Outcome("failed", problem=DIED.format(how=""))
             self.worker.end()
+        except Exception as error:  # a method that does not pickle
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            outcome = Outcome("failed", problem=problem, details=problem)
         return outcome
 
 
@@ -172,6 +181,7 @@ def _start(quiet: bool, gpu: int | None, memory: float | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides, and ends us
     Thread(target=_end_with_parent, daemon=True).start()
     progress.plain(quiet)
+    sys.stdout = sys.stderr  # what a method prints is no part of the command's document
     if gpu is not None:  # counted among those that we may see
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
@@ -198,9 +208,7 @@ class _Engine:
 
     send: Callable[[Stage], Any]
     deaths: tuple[type[Exception], ...]
-
-    def free(self) -> int:
-        return sys.maxsize
+    free: Callable[[], int] = lambda: sys.maxsize
 
     def submit(self, stage: Stage) -> Handle:
         return _Sent(self.send(stage), self.deaths)
@@ -234,13 +242,21 @@ def _ray(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
     ray = _extra("ray")
     local = {"num_cpus": runtime.workers * runtime.threads} if runtime.address == "local" else {}
     environment = {"env_vars": {"OMP_NUM_THREADS": str(runtime.threads)}}
-    ray.init(
-        address=runtime.address,
-        runtime_env=environment,
-        include_dashboard=False,
-        log_to_driver=not quiet,
-        **local,
-    )
+    _reachable(runtime.address)
+    try:
+        ray.init(
+            address=runtime.address,
+            runtime_env=environment,
+            include_dashboard=False,
+            log_to_driver=not quiet,
+            **local,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise RecipeError(
+            f"runtime.address = {runtime.address!r}: no Ray cluster to join ({why}); give "
+            "HOST:PORT, auto, or local to start one here"
+        ) from None
     try:
         gpu = runtime.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
         task = ray.remote(_elsewhere).options(
@@ -250,6 +266,20 @@ def _ray(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
         yield _Engine(lambda stage: task.remote(stage, runtime, quiet).future(), deaths)
     finally:
         ray.shutdown()
+
+
+def _reachable(address: str) -> None:
+    """RecipeError if nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()) or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise RecipeError(
+            f"runtime.address = {address!r}: nothing answers there ({error}); start a Ray cluster, "
+            "or give local to start one here"
+        ) from None
 
 
 @contextmanager
@@ -262,19 +292,28 @@ def _slurm(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
         if runtime.device == "auto" and runtime.gpus >= 1
         else {}
     )
-    engine.update_parameters(
-        **{"name": "vidoor", "cpus_per_task": runtime.threads, **gpu, **runtime.slurm}
-    )
+    try:
+        engine.update_parameters(
+            **{"name": "vidoor", "cpus_per_task": runtime.threads, **gpu, **runtime.slurm}
+        )
+    except (NameError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise RecipeError(f"[runtime.slurm] is refused by submitit: {why}") from None
     jobs: list[Any] = []
+
+    def free() -> int:
+        """A scheduler queues what it is given; without one, stages are processes here."""
+        if engine.cluster == "slurm":
+            return sys.maxsize
+        return max(0, runtime.workers - sum(not job.done() for job in jobs))
 
     def send(stage: Stage) -> Any:
         jobs.append(engine.submit(_elsewhere, stage, runtime, quiet))
         return jobs[-1]
 
     try:
-        yield _Engine(
-            send, (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError)
-        )
+        errors = submitit.core.utils
+        yield _Engine(send, (errors.FailedJobError, errors.UncompletedJobError), free)
     finally:
         for job in jobs:
             if not job.done():

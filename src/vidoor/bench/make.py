@@ -1,15 +1,19 @@
 """One stage: found complete, left to another process, or made here. Errors become outcomes."""
 
+import random
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 
 from vidoor.bench import clips, evaluate, store, trained, verdicts
+from vidoor.bench.environment import environment
 from vidoor.bench.stages import Stage
 from vidoor.bench.work import Work
+from vidoor.document import digest
 from vidoor.errors import VidoorError
 from vidoor.files import make_folder
 from vidoor.meter import metered
@@ -44,19 +48,22 @@ def make(stage: Stage, runtime: Runtime) -> Outcome:
     try:
         return _make(stage, runtime)
     except VidoorError as error:
-        return Outcome("failed", problem=str(error))
+        return _failed(str(error))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return Outcome("failed", problem=f"{where}{error.strerror or error}")
+        where = error.filename or runtime.out / stage.folder
+        return _failed(f"{where}: {error.strerror or error}")
     except MemoryError as error:
         return _short_of_memory(error)
-    except Exception as error:  # of vidoor's or of a plug-in's making
+    except (Exception, SystemExit) as error:  # of vidoor's or of a plug-in's making
         if _wants_memory(error):
             return _short_of_memory(error)
         if "os error" in str(error):  # what safetensors makes of an OSError
-            return Outcome("failed", problem=str(error))
-        problem = f"{type(error).__name__}: {error}"
-        return Outcome("failed", problem=problem, details=traceback.format_exc())
+            return _failed(f"{runtime.out / stage.folder}: {error}")
+        return _failed(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _failed(problem: str, details: str = "") -> Outcome:
+    return Outcome("failed", problem=" ".join(problem.split()), details=details)
 
 
 def _make(stage: Stage, runtime: Runtime) -> Outcome:
@@ -76,14 +83,25 @@ def _work(stage: Stage, runtime: Runtime) -> Outcome:
     store.tidy(folder)
     needs = {name: runtime.out / need.folder for name, need in stage.needs.items()}
     torch.set_num_threads(runtime.threads)
+    _seed(stage)
     with metered() as meter:
         KINDS[stage.kind](Work(stage.parts, needs, folder, runtime))
-    store.finish(folder, asdict(meter.cost), label=stage.label, like=stage.like)
-    (folder / store.ERROR).unlink(missing_ok=True)
+    about = {"label": stage.label, "like": stage.like, "environment": environment(runtime.device)}
+    store.finish(folder, asdict(meter.cost), **about)
+    for leftover in (store.ERROR, store.CHECKPOINT):
+        (folder / leftover).unlink(missing_ok=True)
     return Outcome("made", meter.cost.seconds)
 
 
-def _wants_memory(error: Exception) -> bool:
+def _seed(stage: Stage) -> None:
+    """Let a method that draws from global generators, as none should, do it alike every time."""
+    seed = int(digest(stage.folder), 16)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def _wants_memory(error: BaseException) -> bool:
     """Does torch say, in one of its ways, that memory ran out?"""
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return True
@@ -93,4 +111,4 @@ def _wants_memory(error: Exception) -> bool:
 def _short_of_memory(error: BaseException) -> Outcome:
     detail = (str(error).splitlines() or [""])[0][:200]
     advice = "lower the batch size, the clips' size or runtime.workers, or raise runtime.memory"
-    return Outcome("failed", problem=f"out of memory ({detail or 'no details'}); {advice}")
+    return _failed(f"out of memory ({detail or 'no details'}); {advice}")

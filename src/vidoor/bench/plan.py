@@ -68,8 +68,10 @@ def plan(document: Document, out: Path | None = None) -> list[Cell]:
             raise RecipeError(f"{setting.label}: {error}") from None
         data = recipe.data
         content = looked.once(partial(identity, data), "content", data)
-        cells.append(Cell(recipe, setting.label, stages(recipe, content)))
-    return cells
+        seeded = looked.once(partial(getattr, data, "seeded", True), "seeded", data)
+        cells.append(Cell(recipe, setting.label, stages(recipe, content, seeded=seeded)))
+    # A grid may name one setting twice; it is one run.
+    return list({cell.stage.folder: cell for cell in reversed(cells)}.values())[::-1]
 
 
 def check(recipe: Recipe) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import scipy.fft
 import torch
 
-from vidoor.triggers.embedding import embed as add
 from vidoor.triggers._bands import COLUMNS, ROWS
+from vidoor.triggers.embedding import embed as add
 from vidoor.triggers.spectral import DCT, DFT, DWT, RT, Spectral, spatial_index
 from vidoor.types import Geometry
 
@@ -154,7 +154,3 @@ def _dense(clip: torch.Tensor, real: torch.Tensor, square: torch.Tensor) -> torc
     levels = clip + real
     levels.square_().add_(square).sqrt_().clamp_(max=255).round_()
     return levels.to(torch.uint8)
-
-
-BENCHMARKS: Mapping[str, Callable[[], dict[str, Any]]] = {"embed": embed}
-"""What can be measured, by name."""

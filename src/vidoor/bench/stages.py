@@ -44,19 +44,19 @@ class Stage:
         yield self
 
 
-def stages(recipe: Recipe, content: Mapping[str, Any]) -> Stage:
+def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -> Stage:
     """The last stage of a run; its ``tree`` holds the others. ``content`` is the data's identity,
-    which may take reading every file."""
+    which may take reading every file; ``seeded``: does the seed change its clips?"""
     make = partial(_stage, content)
     seed, trigger, poisoning = recipe.seed, recipe.trigger, recipe.poisoning
     # Data that no seed changes are read once for all seeds.
-    split = seed if getattr(recipe.data, "seeded", True) else 0
+    split = seed if seeded else 0
     source = {"data": recipe.data, "split": split}
     attack = {**source, "trigger": trigger, "poisoning": poisoning, "seed": seed}
     model = {"victim": recipe.victim, "training": recipe.training}
     schedule = {**model, "seed": seed}
 
-    data = make("data", "", source)
+    data = make("data", "", {**source, "content": dict(content)})
     poison = make("poison", "", attack, data=data)
     clean = make("train", "clean", {**source, **schedule}, data=data)
     poisoned = make("train", "poisoned", {**attack, **schedule}, data=data, poison=poison)

@@ -6,8 +6,7 @@ hold that against what is complete, failed or being worked at, and against what 
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
@@ -23,23 +22,6 @@ SWEEPS = "sweeps"
 Asked: TypeAlias = dict[str, Any]
 """A sweep: ``name``, ``workers``, ``settled`` (does no result depend on files?), ``cells`` (label,
 run folder, folders of the stages), ``stages`` (folder -> label, like)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """Seconds that complete stages took, by what they are like and by their kind."""
-
-    seconds: Mapping[str, list[float]]
-
-    def of(self, folder: str, stage: Mapping[str, Any]) -> float | None:
-        """What a stage will take, by the median of its like; None if none was ever made."""
-        known = self.seconds.get(stage["like"]) or self.seconds.get(_kind(folder))
-        return median(known) if known else None
-
-
-def _kind(folder: str) -> str:
-    parent, _, name = folder.rpartition("/")
-    return name.partition("-")[0] if parent else "run"
 
 
 def _path(document: Document, out: Path) -> Path:
@@ -101,7 +83,7 @@ def survey(asked: Asked, out: Path) -> dict[str, Any]:
     missing = {name: stage for name, stage in asked["stages"].items() if name in wanted}
     workers = {name: held for name in missing if (held := store.holder(out / name)) is not None}
     costs = _costs(out)
-    estimates = {name: costs.of(name, stage) for name, stage in missing.items()}
+    estimates = {name: costs.get(stage["like"]) for name, stage in missing.items()}
     cells = [_cell(cell, out, complete, workers) for cell in asked["cells"]]
     known = [seconds for seconds in estimates.values() if seconds is not None]
     return {
@@ -142,16 +124,12 @@ def _error(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _costs(out: Path) -> Costs:
+def _costs(out: Path) -> dict[str, float]:
+    """Median seconds that complete stages took, by what they are like."""
     seconds: dict[str, list[float]] = defaultdict(list)
-    for folder, record in _records(out):
-        for key in (record.get("like"), _kind(folder)):
-            seconds[str(key)].append(record["cost"]["seconds"])
-    return Costs(seconds)
-
-
-def _records(out: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     for path in [*out.glob(f"stages/*/{store.DONE}"), *out.glob(f"*/{store.DONE}")]:
-        record = store.done(path.parent)
-        if record is not None:
-            yield path.parent.relative_to(out).as_posix(), record
+        record = store.done(path.parent) or {}
+        spent = (record.get("cost") or {}).get("seconds")
+        if spent is not None:
+            seconds[str(record.get("like"))].append(spent)
+    return {like: median(spent) for like, spent in seconds.items()}

@@ -23,6 +23,9 @@ from filelock import FileLock, Timeout
 from vidoor.files import PARTIAL, whole, write_text
 
 DONE, ERROR, RESULT = "done.json", "error.json", "result.json"
+CHECKPOINT = "checkpoint.safetensors"
+"""Where a training stands; gone once its folder is complete."""
+
 LOCK = ".lock"
 PAGE = "report.html"
 """The page of a run, which is drawn anew where it is missing."""
@@ -73,7 +76,7 @@ def finish(folder: Path, cost: Mapping[str, Any], **about: Any) -> None:
     sizes = {
         path.name: path.stat().st_size
         for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and path.name not in (DONE, ERROR, PAGE)
+        if not path.name.startswith(".") and path.name not in (DONE, ERROR, PAGE, CHECKPOINT)
     }
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"files": sizes, "cost": cost, "finished": finished, **about}
@@ -88,7 +91,8 @@ def cost(folder: Path) -> dict[str, Any]:
 
 def tidy(folder: Path) -> None:
     """Remove what a process that was killed left half-written, and what is no longer true."""
-    for path in [*folder.glob(f"{PARTIAL}-*"), folder / DONE]:
+    # safetensors writes beside its target, under a name of its own.
+    for path in [*folder.glob(f"{PARTIAL}-*"), *folder.glob(".tmp*"), folder / DONE]:
         path.unlink(missing_ok=True)
 
 

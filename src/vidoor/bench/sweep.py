@@ -6,7 +6,7 @@ is left to it and looked for again. A stage that fails takes the runs that need 
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +45,18 @@ def sweep(cells: Sequence[Cell]) -> Swept:
     if board.waiting:
         make_folder(runtime.out)
         quiet = len(cells) > 1
-        with executor(runtime, quiet=quiet) as engine, steps("stages", len(board.waiting)) as tell:
-            made = _work(board, engine, tell if quiet else lambda line, count: tell("", count))
+        for cell in board.live.values():  # what failed before is tried again
+            (runtime.out / cell.stage.folder / store.ERROR).unlink(missing_ok=True)
+        # Of a single run the stages themselves tell how far they are.
+        shown = steps("stages", len(board.waiting)) if quiet else nullcontext(lambda *_: None)
+        with executor(runtime, quiet=quiet) as engine, shown as tell:
+            made = _work(board, engine, tell)
     complete = [cell.stage.folder for cell in cells if cell.stage.folder not in board.failed]
     folders = tuple(runtime.out / name for name in dict.fromkeys(complete))
     for folder in folders:
         finished(folder)
-    return Swept(folders, tuple(board.failed.values()), made)
+    failed = [board.failed.get(cell.stage.folder) for cell in cells]
+    return Swept(folders, tuple(failure for failure in failed if failure), made)
 
 
 def _work(board: Board, engine: Executor, tell: Callable[[str, int], None]) -> int:
@@ -74,6 +79,9 @@ def _work(board: Board, engine: Executor, tell: Callable[[str, int], None]) -> i
 
 def _settle(board: Board, stage: Stage, outcome: Outcome, tell: Callable[[str, int], None]) -> None:
     what, before = board.describe(stage), len(board.waiting)
+    if outcome.status in ("made", "found") and not store.done(board.out / stage.folder):
+        where = f"{board.out} is not the folder that the worker wrote to; give one that all see"
+        outcome = Outcome("failed", problem=where)
     if outcome.status == "busy":
         board.postpone(stage.folder)
     elif outcome.status == "failed":

@@ -16,7 +16,7 @@ from vidoor.victims import victim as victims
 from vidoor.victims.training import fit, pick_device, predict
 from vidoor.victims.victim import Victim
 
-WEIGHTS, HISTORY, CHECKPOINT = "weights.safetensors", "history.json", "checkpoint.safetensors"
+WEIGHTS, HISTORY = "weights.safetensors", "history.json"
 MEASURED = "measured.json"
 
 
@@ -37,14 +37,13 @@ def train(work: Work) -> None:
         clips.train if attack is None else attack.poisoned,
         work["training"],
         seed=work["seed"],
-        checkpoint=work.folder / CHECKPOINT,
+        checkpoint=work.folder / store.CHECKPOINT,
         name="clean victim" if attack is None else "poisoned victim",
         device=work.runtime.device,
         measure=measure,
     )
     victims.save(victim, work.folder / WEIGHTS)
     store.write_json(work.folder / HISTORY, history)
-    (work.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def mitigate(work: Work) -> None:

@@ -12,6 +12,7 @@ from vidoor.bench import store
 from vidoor.bench.clips import attacked, clean
 from vidoor.bench.trained import load as load_victim
 from vidoor.bench.work import Work
+from vidoor.errors import VidoorError
 from vidoor.progress import say
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Cost, Verdict
@@ -25,7 +26,7 @@ def detect(work: Work) -> None:
     poisoned = attacked(work, clips).poisoned
     suspects = anonymous(poisoned)
     victim = load_victim(work, "victim", clips.train) if "victim" in work.needs else None
-    verdict = work["detector"].inspect(suspects, victim=victim)
+    verdict = _sound(work["detector"].inspect(suspects, victim=victim), suspects)
     names = dict(zip(suspects.ids, poisoned.ids, strict=True))
     named = replace(
         verdict,
@@ -35,6 +36,23 @@ def detect(work: Work) -> None:
     save(named, work.folder)
     outcome = f"ALARM, {flags(verdict).sum():,} clips flagged" if verdict.alarm else "no alarm"
     say(f"detector: {outcome}")
+
+
+def _sound(verdict: Verdict, suspects: ClipSet) -> Verdict:
+    """The verdict, clips in the order of the set. VidoorError if it is none: wrong metrics would
+    come of it in silence."""
+    scores = np.asarray(verdict.scores, np.float64)
+    if scores.shape != (len(verdict.ids),) or np.isnan(scores).any():
+        raise VidoorError(
+            f"the detector gives {scores.size} scores for {len(verdict.ids)} ids, and "
+            f"{np.isnan(scores).sum()} of them are no numbers; it must give a number for each"
+        )
+    if set(verdict.ids) <= set(suspects.classes) and len(set(verdict.ids)) == len(scores):
+        return verdict
+    if sorted(verdict.ids) != sorted(suspects.ids):
+        raise VidoorError("the detector's ids are not those of the clips, nor classes; mend it")
+    place = dict(zip(verdict.ids, verdict.scores, strict=True))
+    return replace(verdict, ids=suspects.ids, scores=tuple(place[clip] for clip in suspects.ids))
 
 
 def anonymous(clips: ClipSet) -> ClipSet:

@@ -37,7 +37,8 @@ def run(recipe: Path, json_: Json = False, out: Out = None, set_: Set = None) ->
 
 def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: bool) -> None:
     document = read(path, overrides or ())
-    axes = sorted({*document.get("grid", {})} - {"seeds"})
+    grid = document.get("grid", {})
+    axes = sorted({*grid} - {"seeds"}) if isinstance(grid, dict) else []
     if axes:
         raise RecipeError(
             f"{path} has a [grid] of more than seeds ({', '.join(axes)}); give it to vidoor sweep"
@@ -85,26 +86,37 @@ def sweep(
         survey = command.foresee(document, out)
         print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
         return
+    if save:
+        saved.check(save)
     start = time.perf_counter()
     folders, failed = command.perform(document, out)
-    rows = tables.flatten(map(tables.read, folders))
-    if save and not failed:
-        saved.save(save, document, folders)
-    if json_:
-        failures = [
+    try:
+        if save and not failed:
+            saved.save(save, document, folders)
+        rows = tables.flatten(map(tables.read, folders))
+        if json_:
+            seconds = time.perf_counter() - start
+            print_json(_outcome(document, folders, failed, rows) | {"seconds": seconds})
+        elif rows:
+            typer.echo(tables.render(rows, "md", layout).rstrip("\n"))
+    finally:
+        _leave(failed)
+
+
+def _outcome(
+    document: dict[str, Any], folders: list[Path], failed: list[Any], rows: list[Any]
+) -> dict[str, Any]:
+    """What a sweep came to, for programs."""
+    table = tables.render(rows, "json", saved.query(document)) if rows else "[]"
+    return {
+        "name": document.get("name", "run"),
+        "complete": len(folders),
+        "failed": [
             {"run": f.cell.label, "stage": f.stage, "problem": f.outcome.problem} for f in failed
-        ]
-        print_json({
-            "name": document.get("name", "run"),
-            "complete": len(folders),
-            "failed": failures,
-            "seconds": time.perf_counter() - start,
-            "table": json.loads(tables.render(rows, "json", layout)) if rows else [],
-            "runs": list(map(str, folders)),
-        })  # fmt: skip
-    elif rows:
-        typer.echo(tables.render(rows, "md", layout).rstrip("\n"))
-    _leave(failed)
+        ],
+        "table": json.loads(table),
+        "runs": list(map(str, folders)),
+    }
 
 
 def _leave(failed: list[Any]) -> None:
@@ -154,7 +166,7 @@ def report(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """A table of all finished runs in a folder, mean ± sd over seeds; renews their pages.
+    """A table of all finished runs in a folder, mean ± sd over seeds; draws missing pages.
 
     Any field of a recipe or a record can be a row or a column; give each option as often as needed.
     Example: vidoor report runs --rows trigger.kind --columns poisoning.rate --values asr
@@ -167,7 +179,7 @@ def report(
         rows=rows or (), columns=columns or (), values=values or (), where=where or ()
     )
     text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
-    for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
-        if (folder / "result.json").exists():
-            say(f"page: {write_page(folder)}")
     typer.echo(text.rstrip("\n"))
+    for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
+        if (folder / "result.json").exists() and not (folder / "report.html").exists():
+            say(f"page: {write_page(folder)}")

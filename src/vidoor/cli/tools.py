@@ -114,15 +114,25 @@ def inspect(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="What to measure: embed.")], json_: Json = False
+    what: Annotated[str, typer.Argument(help="What to measure: embed or survival.")],
+    json_: Json = False,
 ) -> None:
-    """Measure speed as ratios, to the naive way and to the physical limit.
+    """Measure what triggers cost and what becomes of them.
 
-    Example: vidoor bench embed --json
+    embed: speed as ratios, to the naive way and to the physical limit. survival: what H.264 and
+    MPEG-4 leave of each trigger. Example: vidoor bench embed --json
     """
-    from vidoor.bench.speed import BENCHMARKS
+    from vidoor.bench import speed, survival
+    from vidoor.report.layout import WRITERS
 
-    if what not in BENCHMARKS:
-        raise RecipeError(unknown("benchmark", what, BENCHMARKS))
-    document = BENCHMARKS[what]()
-    print_json(document) if json_ else print_flat(document)
+    benchmarks = {"embed": speed.embed, "survival": survival.benchmark}
+    if what not in benchmarks:
+        raise RecipeError(unknown("benchmark", what, benchmarks))
+    document = benchmarks[what]()
+    if json_:
+        print_json(document)
+    elif what == "survival":
+        for value in ("gain", "correlation"):
+            typer.echo(WRITERS["md"](survival.table(document["rows"], value)))
+    else:
+        print_flat(document)

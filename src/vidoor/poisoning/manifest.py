@@ -6,9 +6,11 @@ their verdicts afterwards.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
 
@@ -54,15 +56,28 @@ def content_hash(clip: Frames) -> str:
 
 def lines(clean: ClipSet, poisoned: ClipSet, plan: PoisonPlan, trigger: str) -> Iterator[Line]:
     """The manifest of ``poisoned``, which ``plan`` made of ``clean``; reads every clip once."""
-    for index, name in enumerate(poisoned.ids):
-        yield Line(
-            id=name,
-            sha256=content_hash(poisoned.read(index)),
-            label=clean.labels[index],
-            given=poisoned.labels[index],
-            trigger=trigger if index in plan.poisoned else None,
-            noise=plan.noisy.get(index),
-        )
+    for index in range(len(poisoned)):
+        yield _line(clean, poisoned, plan, trigger, index, poisoned.read(index))
+
+
+def _line(
+    clean: ClipSet,
+    poisoned: ClipSet,
+    plan: PoisonPlan,
+    trigger: str,
+    index: int,
+    clip: Frames,
+    file: str | None = None,
+) -> Line:
+    return Line(
+        id=poisoned.ids[index],
+        sha256=content_hash(clip),
+        label=clean.labels[index],
+        given=poisoned.labels[index],
+        trigger=trigger if index in plan.poisoned else None,
+        noise=plan.noisy.get(index),
+        file=file,
+    )
 
 
 def save(manifest: Iterable[Line], path: Path) -> None:
@@ -107,18 +122,27 @@ def write_set(
     name that cannot be a folder's name and stand in a split file.
     """
     places = _places(poisoned, test)
-    listed: dict[str, list[str]] = {"trainlist01.txt": [], "testlist01.txt": []}
-    manifest = []
-    what = "writing the poisoned set"
-    for index, line in track(enumerate(lines(clean, poisoned, plan, trigger)), what, len(clean)):
-        file = places[index]
-        write(folder / file, poisoned.read(index))
-        manifest.append(replace(line, file=file))
-        listed["trainlist01.txt"].append(f"{file} {line.given + 1}")
-    for index in range(len(test)):
-        file = places[len(poisoned) + index]
-        write(folder / file, test.read(index))
-        listed["testlist01.txt"].append(file)
+    ours, tests = places[: len(poisoned)], places[len(poisoned) :]
+
+    def put(index: int) -> Line:
+        clip = poisoned.read(index)
+        write(folder / ours[index], clip)
+        return _line(clean, poisoned, plan, trigger, index, clip, ours[index])
+
+    def put_test(index: int) -> None:
+        write(folder / tests[index], test.read(index))
+
+    pool = ThreadPoolExecutor(os.cpu_count())  # FFmpeg works without the interpreter's lock
+    try:
+        written = pool.map(put, range(len(poisoned)))
+        manifest = list(track(written, "writing the poisoned set", len(poisoned)))
+        list(pool.map(put_test, range(len(test))))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a fault, what was not begun is not begun
+    listed = {
+        "trainlist01.txt": [f"{line.file} {line.given + 1}" for line in manifest],
+        "testlist01.txt": tests,
+    }
     save(manifest, folder / MANIFEST)
     numbered = [f"{number} {name}" for number, name in enumerate(clean.classes, start=1)]
     for name, text in {**listed, "classInd.txt": numbered}.items():

@@ -57,14 +57,7 @@ def grey(pattern: Array) -> Array:
 
 def filmstrip(clip: Array) -> str:
     """The PNG data URI of one row of frames, see ``strip``."""
-    return "data:image/png;base64," + base64.b64encode(_png(strip(clip))).decode("ascii")
-
-
-def sheet(clean: Array, triggered: Array) -> bytes:
-    """A PNG of three rows: clean, triggered, residual × ``GAIN``; uint8 [T, H, W, 3] each."""
-    rows = [strip(clip) for clip in (clean, triggered, residual(clean, triggered))]
-    gap = np.zeros((max(2, rows[0].shape[0] // 36), *rows[0].shape[1:]), np.uint8)
-    return _png(np.concatenate([rows[0], gap, rows[1], gap, rows[2]]))
+    return "data:image/png;base64," + base64.b64encode(png(strip(clip))).decode("ascii")
 
 
 def strip(clip: Array) -> Array:
@@ -87,10 +80,11 @@ def strip(clip: Array) -> Array:
     return row
 
 
-def _png(image: Array) -> bytes:
-    png = io.BytesIO()
-    Image.fromarray(image).save(png, "PNG")
-    return png.getvalue()
+def png(image: Array) -> bytes:
+    """A PNG of uint8 [H, W, 3] or, with opacity, [H, W, 4]."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
 
 
 def plotly_js() -> str:

@@ -51,11 +51,7 @@ def save(folder: Path, recipe: Mapping[str, Any], runs: Sequence[Path]) -> None:
     the folder holds anything that is no part of a result, or cannot be written to.
     """
     try:
-        found = [path.name for path in folder.iterdir()] if folder.exists() else []
-        if strange := sorted(set(found) - set(NAMES)):
-            raise VidoorError(
-                f"{folder} holds {strange[0]}, which is no part of a result; give another folder"
-            )
+        check(folder)
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         for name, text in _contents(recipe, runs).items():
             write_text(folder / name, text)
@@ -65,6 +61,17 @@ def save(folder: Path, recipe: Mapping[str, Any], runs: Sequence[Path]) -> None:
                 path.unlink()
     except OSError as error:
         raise VidoorError(f"{folder} cannot be written ({error.strerror or error})") from error
+
+
+def check(folder: Path) -> None:
+    """VidoorError if the folder holds what is no part of a result; hidden files do not count."""
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if folder.exists() and not folder.is_dir():
+        raise VidoorError(f"{folder} is a file; give a folder for the result")
+    if strange := sorted(name for name in found - set(NAMES) if not name.startswith(".")):
+        raise VidoorError(
+            f"{folder} holds {strange[0]}, which is no part of a result; give another folder"
+        )
 
 
 def _contents(recipe: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, str]:
@@ -91,7 +98,7 @@ def _readme(recipe: Mapping[str, Any], records: Sequence[tables.Record], table: 
     parts = [
         f"# {recipe.get('name', 'run')}",
         about,
-        "    vidoor sweep recipe.toml --out runs --save .",
+        "    vidoor sweep recipe.toml --out RUNS --save RESULT",
         table.rstrip("\n"),
         f"{len(records)} runs, {work / 60:.0f} minutes of work (stages that runs share counted for "
         f"each), on {'; '.join(where)}.",
