@@ -92,12 +92,12 @@ def _contents(recipe: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, str]
 
 def _readme(recipe: Mapping[str, Any], records: Sequence[tables.Record], table: str) -> str:
     finding = (recipe.get("table") or {}).get(FINDING, "")
-    about = " ".join(text for text in (recipe.get("note", ""), finding) if text)
     work = sum(record["seconds"]["total"] for record in records)
     where = sorted({_environment(record["environment"]) for record in records})
     parts = [
         f"# {recipe.get('name', 'run')}",
-        about,
+        recipe.get("note", ""),
+        finding,
         "    vidoor sweep recipe.toml --out RUNS --save RESULT",
         table.rstrip("\n"),
         f"{len(records)} runs, {work / 60:.0f} minutes of work (stages that runs share counted for "
