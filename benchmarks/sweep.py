@@ -42,7 +42,11 @@ def own_cost(out: Path) -> dict[str, float]:
 def command(*arguments: object) -> Callable[[], None]:
     """A command to be timed as a whole."""
     line = [sys.executable, *map(str, arguments)]
-    return lambda: subprocess.run(line, capture_output=True, check=True)  # type: ignore[return-value]
+
+    def run() -> None:
+        subprocess.run(line, capture_output=True, check=True)
+
+    return run
 
 
 def interleaved(candidates: dict[str, Callable[[], None]]) -> dict[str, float]:

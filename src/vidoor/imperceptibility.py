@@ -69,7 +69,7 @@ def ssim_windows(clean: Clip, other: Clip, *, side: int = WINDOW) -> Grid:
     inner = np.s_[:, rim : height - rim, :, rim : width - rim]
     means = []
     for a, b in _frames(clean, other):
-        _, local = structural_similarity(  # type: ignore[no-untyped-call]  # it has no annotations
+        _, local = structural_similarity(
             a, b, channel_axis=0, win_size=reach, data_range=PEAK, full=True
         )
         means.append(_windows(local.mean(0), side)[inner].mean((1, 3)))

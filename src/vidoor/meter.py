@@ -64,7 +64,7 @@ def metered() -> Iterator[Meter]:
 
 
 def _gpu() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    return bool(torch.cuda.is_initialized())
 
 
 def _forget_peak() -> None:

@@ -47,9 +47,7 @@ def ssim(clean: UInt8[np.ndarray, "t c h w"], other: UInt8[np.ndarray, "t c h w"
     return float(
         np.mean(
             [
-                structural_similarity(  # type: ignore[no-untyped-call]  # it has no annotations
-                    a, b, channel_axis=0, win_size=side, data_range=PEAK
-                )
+                structural_similarity(a, b, channel_axis=0, win_size=side, data_range=PEAK)
                 for a, b in zip(clean, other, strict=True)
             ]
         )

@@ -108,14 +108,14 @@ def test_mitigations_share_the_victim_and_are_in_the_record(perform, tmp_path):
 
 def broken(kind, error, when):
     """The makers of stages, of which that of ``kind`` raises ``error`` where ``when`` says so."""
-    original = making.KINDS[kind]
+    original = making.MAKERS[kind]
 
     def maker(work):
         if when(work):
             raise error
         original(work)
 
-    return {**making.KINDS, kind: maker}
+    return {**making.MAKERS, kind: maker}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_failure_takes_its_runs_and_no_others(perform, tmp_path, monkeypatch, 
         def when(work):
             return "poison" in work.needs and work["poisoning"].rate == 0.4
 
-        patched.setattr(making, "KINDS", broken("train", error, when))
+        patched.setattr(making, "MAKERS", broken("train", error, when))
         swept = perform(*axes)
     assert len(swept.folders) == 2
     assert len(swept.failures) == 2
@@ -166,14 +166,14 @@ def test_a_folder_that_changes_under_a_sweep_is_noticed(perform, tmp_path):
                 video.write(tmp_path / "in" / part / label / f"{index}.mkv", clip)
     data = f"data={{kind='folder', root='{tmp_path / 'in'}', frames=4, size=[16, 16]}}"
     document = [data, "poisoning.rate=0.5"]
-    original = making.KINDS["data"]
+    original = making.MAKERS["data"]
 
     def changing(work):
         original(work)
         video.write(tmp_path / "in" / "train" / "run" / "new.mkv", clip)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(making, "KINDS", {**making.KINDS, "data": changing})
+        patched.setattr(making, "MAKERS", {**making.MAKERS, "data": changing})
         (failure,) = perform(*document).failures
     assert "changed since they were read" in failure.outcome.problem
     assert len(perform(*document).folders) == 1
@@ -181,13 +181,13 @@ def test_a_folder_that_changes_under_a_sweep_is_noticed(perform, tmp_path):
 
 def test_a_method_that_draws_from_global_generators_draws_alike(perform, tmp_path, monkeypatch):
     drawn = []
-    original = making.KINDS["detect"]
+    original = making.MAKERS["detect"]
 
     def drawing(work):
         drawn.append((np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
         original(work)
 
-    monkeypatch.setattr(making, "KINDS", {**making.KINDS, "detect": drawing})
+    monkeypatch.setattr(making, "MAKERS", {**making.MAKERS, "detect": drawing})
     for _ in range(2):
         perform("detector.coherence.seed=0")
         for path in tmp_path.glob("**/done.json"):

@@ -19,7 +19,7 @@ from vidoor.files import make_folder
 from vidoor.meter import metered
 from vidoor.recipe import Runtime
 
-KINDS: Mapping[str, Callable[[Work], None]] = {
+MAKERS: Mapping[str, Callable[[Work], None]] = {
     "data": clips.read,
     "poison": clips.poison,
     "train": trained.train,
@@ -85,7 +85,7 @@ def _work(stage: Stage, runtime: Runtime) -> Outcome:
     torch.set_num_threads(runtime.threads)
     _seed(stage)
     with metered() as meter:
-        KINDS[stage.kind](Work(stage.parts, needs, folder, runtime))
+        MAKERS[stage.kind](Work(stage.parts, needs, folder, runtime))
     about = {"label": stage.label, "like": stage.like, "environment": environment(runtime.device)}
     store.finish(folder, asdict(meter.cost), **about)
     for leftover in (store.ERROR, store.CHECKPOINT):

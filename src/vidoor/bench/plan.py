@@ -122,7 +122,7 @@ def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
             for size in {min(batch, len(clips)), len(clips) % batch or batch}:
                 network(torch.empty(size, 3, seen, height, width))
     except NotImplementedError:
-        return  # an operation that only runs on real numbers; training will tell
+        return  # some operations have no dry form, yet train; refusing them would be wrong
     except (RuntimeError, ValueError) as error:
         reason, shape = str(error).splitlines()[0], f"{seen}×{height}×{width}"
         raise RecipeError(

@@ -66,12 +66,14 @@ def transcode(clip: Frames, codec: str, quality: int | None = None) -> Frames:
 
     DataError (one line) for an unknown codec or a quality that does not fit it.
     """
-    if codec not in get_args(video.Codec):
-        raise DataError(unknown("codec", codec, get_args(video.Codec)))
+    codecs: tuple[video.Codec, ...] = get_args(video.Codec)
+    known = next((each for each in codecs if each == codec), None)
+    if known is None:
+        raise DataError(unknown("codec", codec, codecs))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "clip.mkv")
         try:
-            video.write(file, clip, codec=codec, quality=quality)  # type: ignore[arg-type]  # checked
+            video.write(file, clip, codec=known, quality=quality)
         except DataError as error:  # the name of a temporary file says nothing to anyone
             raise DataError(str(error).removeprefix(f"{file}: ")) from None
         return video.read(file)

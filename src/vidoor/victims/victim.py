@@ -99,7 +99,7 @@ def _counted(output: Tensor) -> Tensor:
     """``output``, whose clips count as passed backward once a gradient comes through it."""
     if output.requires_grad:
         counted: Callable[[Tensor], None] = lambda g: meter.count("backward", len(g))  # noqa: E731
-        output.register_hook(counted)  # type: ignore[no-untyped-call]
+        output.register_hook(counted)
     return output
 
 
