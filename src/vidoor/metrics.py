@@ -3,8 +3,10 @@
 Plain numpy in, plain floats out. Rates are fractions in [0, 1].
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
-from jaxtyping import Bool, Int, Shaped, UInt8
+from jaxtyping import Bool, Float64, Int, Shaped, UInt8
 from skimage.metrics import structural_similarity
 
 PEAK = 255.0
@@ -79,3 +81,55 @@ def hit_rates(
         return float(np.mean(flagged[of])) if of.any() else float("nan")
 
     return rate(positive), rate(~positive)
+
+
+def roc(
+    scores: Shaped[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
+) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """FPR, TPR and threshold of every set of flags ``scores >= threshold``, from none to all.
+
+    The first threshold is infinite, the others are the distinct scores, from high to low. A rate is
+    NaN where there is nothing to hit or to spare.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(positive[order])
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else order
+    flagged, hits = np.append(0, ends + 1), np.append(0, hits[ends])
+    tpr, fpr = hits / (positive.sum() or np.nan), (flagged - hits) / ((~positive).sum() or np.nan)
+    return fpr, tpr, np.append(np.inf, ranked[ends]).astype(np.float64)
+
+
+def tpr_at_fpr(
+    scores: Shaped[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], fpr: float
+) -> float:
+    """Highest TPR of a threshold whose FPR is at most ``fpr``; nothing is interpolated.
+
+    NaN unless there are both kinds.
+    """
+    if positive.all() or not positive.any():
+        return float("nan")
+    false, true, _ = roc(scores, positive)
+    return float(true[false <= fpr].max())
+
+
+def bootstrap(
+    statistic: Callable[..., float],
+    arrays: Sequence[Shaped[np.ndarray, "n ..."]],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of ``statistic(*arrays)`` (Efron & Tibshirani 1993, chapter 13).
+
+    The rows are drawn with replacement, the same of every array. Draws whose statistic is NaN, as
+    AUROC's without positives, do not count; NaN, NaN if none does.
+    """
+    rng, count = np.random.default_rng([seed, 6]), len(arrays[0])
+    rows = (rng.integers(0, count, count) for _ in range(draws))
+    drawn = np.array([statistic(*(array[row] for array in arrays)) for row in rows])
+    counted = drawn[~np.isnan(drawn)]
+    if not len(counted):
+        return float("nan"), float("nan")
+    low, high = np.quantile(counted, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -88,6 +88,10 @@ class Recipe:
     note: str = ""
     """A sentence that stands beside the numbers wherever they are shown."""
 
+    controls: bool = False
+    """Also run every detector where there is nothing to be found, on clean clips and the clean
+    victim, so that its false alarms stand beside its hits."""
+
     seed: int = 0
     """Seed of the data, the poisoning plan, the initial weights and the order of training."""
 
@@ -109,6 +113,15 @@ class Recipe:
             raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
 
 
+PLAIN: Mapping[str, tuple[type, str]] = {
+    "name": (str, "a string"),
+    "arm": (str, "a string"),
+    "note": (str, "a string"),
+    "seed": (int, "a whole number"),
+    "controls": (bool, "true or false"),
+}
+"""What a recipe says outside of any table, and the type of each."""
+
 NAMED = ("detector", "mitigation")
 """Groups of which a recipe may use several methods, each in a table with a name."""
 
@@ -126,11 +139,11 @@ def parse(document: Document) -> Recipe:
             values[spec.name] = build(spec.type, values[spec.name], spec.name)
         elif spec.name not in values and _required(spec):
             raise RecipeError(f"the recipe has no [{spec.name}] table; it needs at least a kind")
-    plain = {name: values.pop(name) for name in ("name", "arm", "note", "seed") if name in values}
+    plain = {name: values.pop(name) for name in PLAIN if name in values}
     for name, value in plain.items():
-        if not isinstance(value, int if name == "seed" else str) or isinstance(value, bool):
-            kind = "a whole number" if name == "seed" else "a string"
-            raise RecipeError(f"{name} must be {kind}, not {value!r}")
+        kind, called = PLAIN[name]
+        if type(value) is not kind:
+            raise RecipeError(f"{name} must be {called}, not {value!r}")
     try:
         return Recipe(**plain, **values)
     except ValueError as error:
@@ -152,7 +165,7 @@ def component(group: str, options: Any, name: str = "") -> Any:
     if not isinstance(kind, str):
         raise RecipeError(f"[{where}] needs a kind, a string; valid: {', '.join(names(group))}")
     cls = lookup(group, kind)
-    return build(cls, {**_preset(cls, values.pop("preset", None), where), **values}, where)
+    return build(cls, values, where)
 
 
 def _preset(cls: type, name: Any, where: str) -> Mapping[str, Any]:
@@ -167,7 +180,8 @@ def _preset(cls: type, name: Any, where: str) -> Mapping[str, Any]:
 
 def build(cls: type, options: Any, where: str) -> Any:
     """An instance of the dataclass ``cls`` from a recipe table; strict: nothing is converted."""
-    values = _table(options, where)
+    values = dict(_table(options, where))
+    values = {**_preset(cls, values.pop("preset", None), where), **values}
     _refuse_unknown(values, cls, where)
     try:
         return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)

@@ -88,8 +88,9 @@ def test_the_record_says_what_was_asked_what_it_came_to_and_what_it_cost(perform
     # 24 training clips twice, and after each epoch 16 test clips, clean and triggered.
     assert cost["train clean"]["backward"] == cost["train poisoned"]["backward"] == 2 * 24
     assert cost["train clean"]["forward"] == 2 * (24 + 16)
-    assert cost["train poisoned"]["forward"] == 2 * (24 + 16 + 16)
-    assert cost["evaluate"]["forward"] == 16 + 16
+    # At the end the test clips pass once more, and runs on one victim share what was measured.
+    assert cost["train poisoned"]["forward"] == 2 * (24 + 16 + 16) + 16 + 16
+    assert cost["evaluate"]["forward"] == 0
     assert found["seconds"]["total"] == pytest.approx(sum(c["seconds"] for c in cost.values()))
     assert found["detectors"]["coherence"]["cost"]["seconds"] > 0
 

@@ -1,6 +1,5 @@
 """The stage ``run``: verdicts and predictions held against the truth, as the record of a run."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from vidoor import SCHEMA, metrics
-from vidoor.bench import store, trained, verdicts
+from vidoor import SCHEMA
+from vidoor.bench import judge, store, trained, verdicts
 from vidoor.bench.clips import ATTACK, FRAMES, Attacked, Clean, attacked, clean
+from vidoor.bench.judge import Found, truth
 from vidoor.bench.work import Work
 from vidoor.files import write_text
 from vidoor.meter import metered
@@ -18,8 +18,7 @@ from vidoor.recipe import Recipe, dumps, settled, table
 from vidoor.report import arrays
 from vidoor.report.page import write_page
 from vidoor.report.tables import read_json
-from vidoor.types import Cost, Verdict
-from vidoor.victims.victim import Victim
+from vidoor.types import Cost
 
 RECIPE, SCORES = "recipe.toml", "scores.npz"
 
@@ -32,10 +31,14 @@ def run(work: Work) -> None:
         clips = clean(work)
         attack = attacked(work, clips)
         found = {
-            name: verdicts.load(work.needs[f"detect {name}"]) for name in sorted(recipe.detector)
+            name: Found(
+                verdicts.load(work.needs[f"detect {name}"]),
+                truth(verdicts.level(detector), recipe.poisoning, clips, attack),
+            )
+            for name, detector in sorted(recipe.detector.items())
         }
         record = _record(work, clips, attack, found)
-        store.write_arrays(work.folder / SCORES, scores(clips, attack, found))
+        store.write_arrays(work.folder / SCORES, scores(found))
         store.write_arrays(work.folder / FRAMES, _frames(work, found))
     costs = {need: Cost(**store.cost(folder)) for need, folder in work.needs.items()}
     record |= _costs({**costs, "evaluate": meter.cost})
@@ -45,13 +48,13 @@ def run(work: Work) -> None:
 
 
 def _record(
-    work: Work, clips: Clean, attack: Attacked, found: Mapping[str, Verdict]
+    work: Work, clips: Clean, attack: Attacked, found: Mapping[str, Found]
 ) -> dict[str, Any]:
-    """The record of a run, but for its costs. Here truth and scores meet."""
+    """The record of a run, but for its costs."""
     recipe: Recipe = work["recipe"]
-    victim = trained.load(work, "train poisoned", clips.train)
+    victim = trained.measured(work.needs["train poisoned"])
     curves = {kind: trained.history(work.needs[f"train {kind}"]) for kind in ("clean", "poisoned")}
-    judged = {name: _judge(verdict, clips, attack) for name, verdict in found.items()}
+    judged = {name: _judged(work, name, each) for name, each in found.items()}
     leading = next(iter(recipe.detector), None)
     goal = recipe.poisoning.goal_class
     visible = read_json(work.needs["poison"] / ATTACK)
@@ -60,7 +63,7 @@ def _record(
         "arm": recipe.arm,
         "seed": recipe.seed,
         "clean_acc": curves["clean"][-1]["acc"],
-        **trained.measured(work, victim, clips.test, attack.triggered),
+        **victim["rates"],
         "asr_variant": "strict",
         "psnr": visible["psnr"],
         "ssim": visible["ssim"],
@@ -76,15 +79,14 @@ def _record(
         },
         "victim": {
             **table(recipe.victim),
-            "parameters": sum(p.numel() for p in victim.network.parameters()),
-            "weights_sha256": _weights_hash(victim),
+            **victim["victim"],
         },
         "training": table(recipe.training),
         "curves": curves,
         "detectors": judged,
         "mitigations": {
             name: {
-                **read_json(work.needs[f"mitigate {name}"] / trained.MEASURED),
+                **trained.measured(work.needs[f"mitigate {name}"])["rates"],
                 "cost": store.cost(work.needs[f"mitigate {name}"]),
             }
             for name in recipe.mitigation
@@ -107,68 +109,39 @@ def _describe_data(work: Work, clips: Clean) -> dict[str, Any]:
     }
 
 
-def _weights_hash(victim: Victim) -> str:
-    """One hash of all weights, so that two runs can be compared by their records alone."""
-    whole = hashlib.sha256()
-    for name, value in sorted(victim.network.state_dict().items()):
-        whole.update(name.encode())
-        whole.update(value.cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()
+def _judged(work: Work, name: str, found: Found) -> dict[str, Any]:
+    """One detector's part of the record, with what it said where nothing was to be found."""
+    judged = judge.judge(found.verdict, found.truth)
+    if work["recipe"].controls:
+        judged["control"] = judge.control(verdicts.load(work.needs[f"control {name}"]))
+    return judged
 
 
-def truth(clips: Clean, attack: Attacked) -> np.ndarray:
-    """Which clips of the poisoned training set carry the trigger. Those with its noise do not."""
-    mask = np.zeros(len(clips.train), bool)
-    mask[list(attack.plan.poisoned)] = True
-    return mask
-
-
-def _judge(verdict: Verdict, clips: Clean, attack: Attacked) -> dict[str, Any]:
-    """A verdict held against the truth."""
-    scores, poisoned = np.asarray(verdict.scores), truth(clips, attack)
-    flagged = verdicts.flags(verdict)
-    tpr, fpr = metrics.hit_rates(flagged, poisoned)
-    return {
-        "alarm": verdict.alarm,
-        "threshold": verdict.threshold,
-        "calibration": verdict.calibration,
-        "flagged": int(flagged.sum()),
-        "tpr": tpr,
-        "fpr": fpr,
-        "auroc": metrics.auroc(scores, poisoned),
-        "evidence": {
-            key: value
-            for key, value in verdict.evidence.items()
-            if value is not None and not isinstance(value, np.ndarray)
-        },
-        "cost": asdict(verdict.cost),
-    }
-
-
-def scores(clips: Clean, attack: Attacked, found: Mapping[str, Verdict]) -> dict[str, np.ndarray]:
+def scores(found: Mapping[str, Found]) -> dict[str, np.ndarray]:
     """What scores.npz holds: ids, scores and truth for each detector."""
     arrays: dict[str, np.ndarray] = {}
-    for name, verdict in found.items():
-        arrays[f"{name}.ids"] = np.array(verdict.ids)
-        arrays[f"{name}.scores"] = np.array(verdict.scores)
-        arrays[f"{name}.poisoned"] = truth(clips, attack)
+    for name, each in found.items():
+        counted = each.truth.counted
+        arrays[f"{name}.ids"] = np.array(each.verdict.ids)[counted]
+        arrays[f"{name}.scores"] = np.array(each.verdict.scores)[counted]
+        arrays[f"{name}.poisoned"] = each.truth.positive[counted]
     return arrays
 
 
-def _frames(work: Work, found: Mapping[str, Verdict]) -> dict[str, np.ndarray]:
+def _frames(work: Work, found: Mapping[str, Found]) -> dict[str, np.ndarray]:
     """What frames.npz holds: sample clips before and after, trigger, recovered template."""
     known = dict(arrays.read(work.needs["poison"] / FRAMES))
-    templates = (found[name].evidence.get("template") for name in work["recipe"].detector)
+    templates = (found[name].verdict.evidence.get("template") for name in work["recipe"].detector)
     template = next((volume for volume in templates if volume is not None), None)
     return known if template is None else {**known, "template": np.asarray(template)}
 
 
 def _costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
     """What each stage cost, those that other runs share included, and the seconds in sum."""
-    groups = {"train": "train ", "detect": "detect ", "evaluate": "evaluate"}
+    groups = {"train": ("train ",), "detect": ("detect ", "control "), "evaluate": ("evaluate",)}
     seconds = {
-        group: sum(cost.seconds for stage, cost in costs.items() if stage.startswith(start))
-        for group, start in groups.items()
+        group: sum(cost.seconds for stage, cost in costs.items() if stage.startswith(starts))
+        for group, starts in groups.items()
     }
     total = sum(cost.seconds for cost in costs.values())
     return {

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-from vidoor.bench import clips, evaluate, store, trained, verdicts
+from vidoor.bench import clips, evaluate, mitigated, store, trained, verdicts
 from vidoor.bench.environment import environment
 from vidoor.bench.stages import Stage
 from vidoor.bench.work import Work
@@ -23,7 +23,7 @@ MAKERS: Mapping[str, Callable[[Work], None]] = {
     "data": clips.read,
     "poison": clips.poison,
     "train": trained.train,
-    "mitigate": trained.mitigate,
+    "mitigate": mitigated.mitigate,
     "detect": verdicts.detect,
     "run": evaluate.run,
 }

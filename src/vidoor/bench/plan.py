@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 import torch
 
 from vidoor.bench.grid import expand
+from vidoor.bench.mitigated import CONTROLS
 from vidoor.bench.stages import Stage, stages
 from vidoor.bench.status import Asked
+from vidoor.bench.verdicts import level
 from vidoor.document import Document
-from vidoor.errors import DataError, RecipeError, VidoorError
+from vidoor.errors import DataError, RecipeError, VidoorError, unknown
 from vidoor.poisoning.poisoner import preflight
 from vidoor.recipe import Recipe, identity, parse, table
 from vidoor.types import ClipSet, Splits
@@ -98,6 +100,21 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
     for detector in recipe.detector.values():
         if hasattr(detector, "check"):
             detector.check(len(train), train.geometry)
+    for name, mitigation in recipe.mitigation.items():
+        _check_verdict(recipe, name, mitigation)
+
+
+def _check_verdict(recipe: Recipe, name: str, mitigation: Any) -> None:
+    """RecipeError if a mitigation acts on a verdict that there will not be, or not of its kind."""
+    judged, wanted = getattr(mitigation, "detector", None), getattr(mitigation, "verdict_of", "")
+    if judged is None or (judged in CONTROLS and wanted == "dataset"):
+        return
+    known = [each for each in recipe.detector if level(recipe.detector[each]) == wanted]
+    if judged not in known:
+        valid = [*known, *(CONTROLS if wanted == "dataset" else ())]
+        raise RecipeError(
+            f"mitigation.{name}.detector: {unknown(f'{wanted} detector', judged, valid)}"
+        )
 
 
 def _opened(data: Any, seed: int) -> Splits:

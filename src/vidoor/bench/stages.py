@@ -1,8 +1,8 @@
 """The stages of a run: what each depends on, and hence where its result lies.
 
-    data ─┬─ poison ─┬─ train poisoned ─┬─ mitigate (one for each mitigation) ─┐
-          │          ├──────────────────┴─ detect (one for each detector) ──────┼─ run
-          └─ train clean ──────────────────────────────────────────────────────┘
+    data ─┬─ poison ─┬─ train poisoned ─┬─ detect (each detector) ─┬──────────────────────────┬─ run
+          │          ├──────────────────┴──────────────────────────┴─ mitigate (each) ────────┤
+          └─ train clean ─── detect (again, where there is nothing to find: controls) ────────┘
 
 A stage is a pure function of its parts and of what it needs, and it is given nothing else. Its key
 is the hash of these, so stages of different runs that depend on the same things are one stage:
@@ -61,17 +61,26 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
     clean = make("train", "clean", {**source, **schedule}, data=data)
     poisoned = make("train", "poisoned", {**attack, **schedule}, data=data, poison=poison)
     needs = {"data": data, "poison": poison, "train clean": clean, "train poisoned": poisoned}
-    for name, mitigation in recipe.mitigation.items():
-        parts = {**attack, **model, "mitigation": mitigation}
-        needs[f"mitigate {name}"] = make(
-            "mitigate", name, parts, data=data, poison=poison, victim=poisoned
-        )
     for name, detector in recipe.detector.items():
         # One that looks at clips alone waits for no victim, and is run once for all of them.
         needs_victim = getattr(detector, "needs_victim", True)
-        parts = {**attack, **(model if needs_victim else {}), "detector": detector}
+        parts = {**(model if needs_victim else {}), "detector": detector}
         also = {"victim": poisoned} if needs_victim else {}
-        needs[f"detect {name}"] = make("detect", name, parts, data=data, poison=poison, **also)
+        needs[f"detect {name}"] = make(
+            "detect", name, {**attack, **parts}, data=data, poison=poison, **also
+        )
+        if recipe.controls:
+            also = {"victim": clean} if needs_victim else {}
+            needs[f"control {name}"] = make(
+                "detect", f"{name} (control)", {**source, **parts}, data=data, **also
+            )
+    for name, mitigation in recipe.mitigation.items():
+        parts = {**attack, **model, "mitigation": mitigation}
+        judged = getattr(mitigation, "detector", None)
+        also = {"verdict": needs[f"detect {judged}"]} if judged in recipe.detector else {}
+        needs[f"mitigate {name}"] = make(
+            "mitigate", name, parts, data=data, poison=poison, victim=poisoned, **also
+        )
 
     run = run_id(recipe, content)
     methods = [recipe.data, *recipe.detector.values()]

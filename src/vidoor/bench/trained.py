@@ -1,5 +1,6 @@
-"""The stages ``train`` and ``mitigate``: victims, and what was measured of them."""
+"""The stage ``train``: victims, and what was measured of them."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from vidoor import metrics
 from vidoor.bench import store
-from vidoor.bench.clips import attacked, clean
+from vidoor.bench.clips import Attacked, Clean, attacked, clean
 from vidoor.bench.work import Work
 from vidoor.poisoning.labels import Claim
 from vidoor.report.tables import read_json
@@ -42,22 +43,31 @@ def train(work: Work) -> None:
         device=work.runtime.device,
         measure=measure,
     )
-    victims.save(victim, work.folder / WEIGHTS)
+    keep(work, victim, clips, attack)
     store.write_json(work.folder / HISTORY, history)
 
 
-def mitigate(work: Work) -> None:
-    """Stage ``mitigate``: another victim made from a poisoned one and clean clips."""
-    clips = clean(work)
-    victim = work["mitigation"](load(work, "victim", clips.train), clips.train)
+def keep(work: Work, victim: Victim, clips: Clean, attack: Attacked | None) -> None:
+    """Write the weights, and what there is to tell of the victim: every run on it tells it."""
     victims.save(victim, work.folder / WEIGHTS)
-    attack = attacked(work, clips)
-    store.write_json(
-        work.folder / MEASURED, measured(work, victim.eval(), clips.test, attack.triggered)
-    )
+    rates = {} if attack is None else _rates(work, victim, clips.test, attack.triggered)
+    about = {
+        "parameters": sum(p.numel() for p in victim.network.parameters()),
+        "weights_sha256": _weights_hash(victim),
+    }
+    store.write_json(work.folder / MEASURED, {"rates": rates, "victim": about})
 
 
-def measured(work: Work, victim: Victim, test: ClipSet, triggered: ClipSet) -> dict[str, float]:
+def _weights_hash(victim: Victim) -> str:
+    """One hash of all weights, so that two runs can be compared by their records alone."""
+    whole = hashlib.sha256()
+    for name, value in sorted(victim.network.state_dict().items()):
+        whole.update(name.encode())
+        whole.update(value.cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
+def _rates(work: Work, victim: Victim, test: ClipSet, triggered: ClipSet) -> dict[str, float]:
     """ACC, and ASR in both variants; where an attack has sources, also that of other classes."""
     labels, attacked = np.asarray(test.labels), predict(victim, triggered)
     rates = {
@@ -85,6 +95,11 @@ def load(work: Work, need: str, clips: ClipSet) -> Victim:
 
 def _build(work: Work, clips: ClipSet, seed: int) -> Victim:
     return victims.build(work["victim"], len(clips.classes), seed, work["training"].frames)
+
+
+def measured(folder: Path) -> Any:
+    """``rates`` on the test clips, and the ``victim``'s size and hash."""
+    return read_json(folder / MEASURED)
 
 
 def history(folder: Path) -> Any:

@@ -1,6 +1,11 @@
-"""The stage ``detect``: what a detector says of the poisoned training set, kept for the record."""
+"""The stage ``detect``: what a detector says of training clips, a victim or test clips.
 
-from collections.abc import Mapping
+There are three questions and hence three levels of detectors. *dataset*: which of these training
+clips? *model*: which class of this victim, if any? *input*: this clip, now? A control asks the same
+where there is nothing to be found: clean clips, or the victim that was trained on them.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,37 +14,95 @@ import numpy as np
 import torch
 
 from vidoor.bench import store
-from vidoor.bench.clips import attacked, clean
+from vidoor.bench.clips import Clean, attacked, clean
 from vidoor.bench.trained import load as load_victim
 from vidoor.bench.work import Work
 from vidoor.errors import VidoorError
-from vidoor.progress import say
+from vidoor.progress import say, track
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Cost, Verdict
 
 VERDICT, SCORES, ARRAYS = "verdict.json", "scores.npz", "evidence.npz"
+CLEAN, TRIGGERED = "clean/", "triggered/"
+"""What the ids of test clips begin with where an input detector has judged them twice."""
+
+
+SCREENED_AT_ONCE = 16
+"""Test clips that an input detector is given in one batch."""
 
 
 def detect(work: Work) -> None:
     """Stage ``detect``. The detector is not told the truth."""
-    clips = clean(work)
-    poisoned = attacked(work, clips).poisoned
-    suspects = anonymous(poisoned)
-    victim = load_victim(work, "victim", clips.train) if "victim" in work.needs else None
-    verdict = _sound(work["detector"].inspect(suspects, victim=victim), suspects)
-    names = dict(zip(suspects.ids, poisoned.ids, strict=True))
-    named = replace(
-        verdict,
-        ids=tuple(names.get(clip, clip) for clip in verdict.ids),
-        evidence=_renamed(dict(verdict.evidence), names),
-    )
-    save(named, work.folder)
-    outcome = f"ALARM, {flags(verdict).sum():,} clips flagged" if verdict.alarm else "no alarm"
+    verdict = LEVELS[level(work["detector"])](work, clean(work))
+    save(verdict, work.folder)
+    outcome = f"ALARM, {flags(verdict).sum():,} flagged" if verdict.alarm else "no alarm"
     say(f"detector: {outcome}")
 
 
-def _sound(verdict: Verdict, suspects: ClipSet) -> Verdict:
-    """The verdict, clips in the order of the set. VidoorError if it is none: wrong metrics would
+def level(detector: Any) -> str:
+    """``dataset``, ``model`` or ``input``."""
+    return getattr(detector, "level", "dataset")
+
+
+def _victim(work: Work, clips: Clean) -> Any:
+    return load_victim(work, "victim", clips.train) if "victim" in work.needs else None
+
+
+def _of_data(work: Work, clips: Clean) -> Verdict:
+    """Which of the training clips? A poisoned set where there is an attack, else a clean one."""
+    given = attacked(work, clips).poisoned if "poison" in work.needs else clips.train
+    suspects = anonymous(given)
+    verdict = work["detector"].inspect(suspects, victim=_victim(work, clips))
+    verdict = _sound(verdict, suspects.ids, "clips")
+    return renamed(verdict, dict(zip(suspects.ids, given.ids, strict=True)))
+
+
+def _of_model(work: Work, clips: Clean) -> Verdict:
+    """Which class of the victim? The defender has clean clips of the same classes."""
+    verdict = work["detector"].inspect(_victim(work, clips), anonymous(clips.train))
+    return _sound(verdict, clips.train.classes, "classes")
+
+
+def _of_inputs(work: Work, clips: Clean) -> Verdict:
+    """Which of the test clips? Each is judged clean and, where there is an attack, triggered."""
+    screen = work["detector"].fit(_victim(work, clips), anonymous(clips.train))
+    sets = {CLEAN: clips.test}
+    if "poison" in work.needs:
+        sets[TRIGGERED] = attacked(work, clips).triggered
+    ids = tuple(start + clip for start, each in sets.items() for clip in each.ids)
+    scores = torch.cat([_screened(screen, each) for each in sets.values()])
+    verdict = Verdict(
+        ids=ids,
+        scores=tuple(scores.double().tolist()),
+        threshold=float(screen.threshold),
+        calibration=screen.calibration,
+        alarm=bool((scores > screen.threshold).any()),
+    )
+    return _sound(verdict, ids, "clips")
+
+
+def _screened(screen: Any, clips: ClipSet) -> torch.Tensor:
+    batches = [
+        range(at, min(at + SCREENED_AT_ONCE, len(clips)))
+        for at in range(0, len(clips), SCREENED_AT_ONCE)
+    ]
+    return torch.cat(
+        [
+            screen.score(torch.stack([clips.read(index) for index in batch]))
+            for batch in track(batches, "screening", len(clips), SCREENED_AT_ONCE)
+        ]
+    )
+
+
+LEVELS: Mapping[str, Callable[[Work, Clean], Verdict]] = {
+    "dataset": _of_data,
+    "model": _of_model,
+    "input": _of_inputs,
+}
+
+
+def _sound(verdict: Verdict, asked: tuple[str, ...], what: str) -> Verdict:
+    """The verdict in the order in which was asked. VidoorError if it is none: wrong metrics would
     come of it in silence."""
     scores = np.asarray(verdict.scores, np.float64)
     if scores.shape != (len(verdict.ids),) or np.isnan(scores).any():
@@ -47,12 +110,10 @@ def _sound(verdict: Verdict, suspects: ClipSet) -> Verdict:
             f"the detector gives {scores.size} scores for {len(verdict.ids)} ids, and "
             f"{np.isnan(scores).sum()} of them are no numbers; it must give a number for each"
         )
-    if set(verdict.ids) <= set(suspects.classes) and len(set(verdict.ids)) == len(scores):
-        return verdict
-    if sorted(verdict.ids) != sorted(suspects.ids):
-        raise VidoorError("the detector's ids are not those of the clips, nor classes; mend it")
+    if sorted(verdict.ids) != sorted(asked):
+        raise VidoorError(f"the detector's ids are not those of the {what}; mend it")
     place = dict(zip(verdict.ids, verdict.scores, strict=True))
-    return replace(verdict, ids=suspects.ids, scores=tuple(place[clip] for clip in suspects.ids))
+    return replace(verdict, ids=asked, scores=tuple(place[name] for name in asked))
 
 
 def anonymous(clips: ClipSet) -> ClipSet:
@@ -62,8 +123,14 @@ def anonymous(clips: ClipSet) -> ClipSet:
     return replace(clips, ids=ids, read=lambda index: clips.read(index))
 
 
+def renamed(verdict: Verdict, names: Mapping[str, str]) -> Verdict:
+    """The verdict with other names for its clips."""
+    ids = tuple(names.get(clip, clip) for clip in verdict.ids)
+    return replace(verdict, ids=ids, evidence=_renamed(dict(verdict.evidence), names))
+
+
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Evidence with the clips under their own names again."""
+    """Evidence with other names for its clips."""
     if isinstance(value, str):
         return names.get(value, value)
     if isinstance(value, dict):
