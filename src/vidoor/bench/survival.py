@@ -4,11 +4,17 @@ A poisoned set reaches its victim as video files, and videos on the web are comp
 codec is not linear: what remains of the trigger is the difference of two decoded clips, the
 triggered one and the clean one, and only part of that difference is the trigger. The rest is coding
 noise that came out differently, which is why several numbers are reported (``compare``).
+
+A trigger may change clips by what is in them: a warp moves their texture. A codec that smooths the
+texture leaves less to move, and the difference of the two decoded clips shrinks though nothing
+happened to the warp. So the difference is compared with what the trigger does to the decoded clean
+clip, too.
 """
 
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
@@ -18,11 +24,10 @@ import numpy as np
 from jaxtyping import Float64, Inexact
 
 from vidoor import metrics
+from vidoor.bench.samples import Clips, published, samples
 from vidoor.data import video
-from vidoor.data.shapes import Shapes
 from vidoor.errors import DataError, unknown
 from vidoor.progress import track
-from vidoor.registry import methods
 from vidoor.report.layout import Column, Mean, Table, Unit
 from vidoor.types import Frames, Geometry, Trigger
 
@@ -46,6 +51,23 @@ CONDITIONS = (
     Condition("mpeg4", 3),
 )
 
+SHOWN = {
+    "gain": "What is left of the change that the trigger made, as a fraction (gain)",
+    "coded_gain": "The same, of the change that it makes in the decoded clip (coded_gain)",
+    "correlation": "How much of all that differs is the trigger's change (correlation)",
+    "coded_correlation": "How much is the change it makes in the decoded clip (coded_correlation)",
+}
+"""Numbers that are shown to people, and what stands above them."""
+
+NOTES = {
+    "gain": "Mean ± standard deviation over clips.",
+    "coded_gain": "It differs from the gain where the change depends on the clip: WaNet moves the "
+    "clip's texture, and a codec that smooths it leaves less to move, but the warp is there.",
+}
+
+EMBEDDED = 4
+"""Embedded clips that are measured."""
+
 _TWO_DIGITS = Unit("", 1, ".2f")
 
 
@@ -58,7 +80,8 @@ def survival(
     """
     triggered = trigger(clip)
     coded, coded_triggered = (transcode(each, codec, quality) for each in (clip, triggered))
-    return compare(clip, triggered, coded, coded_triggered, _pattern(trigger, clip))
+    pattern = _pattern(trigger, clip)
+    return compare(clip, triggered, coded, coded_triggered, trigger(coded), pattern)
 
 
 def transcode(clip: Frames, codec: str, quality: int | None = None) -> Frames:
@@ -84,26 +107,30 @@ def compare(
     triggered: Frames,
     coded_clean: Frames,
     coded_triggered: Frames,
+    triggered_coded: Frames,
     pattern: Inexact[np.ndarray, "t h w"] | None = None,
 ) -> dict[str, float]:
     """How much of r = triggered − clean is in d = coded triggered − coded clean.
 
     ``gain``                   the amplitude of r in d (least squares): ⟨d, r⟩ / ⟨r, r⟩
     ``correlation``            ⟨d, r⟩ / |d||r|: how much of d is the trigger; no mean is taken off
+    ``coded_gain``,            the same with ``triggered_coded`` − coded clean instead of r: what
+    ``coded_correlation``      the trigger does to the clip after the codec. They differ where the
+                               change depends on the clip (a warp), not where it is a pattern
     ``pattern_correlation``    the same of d and the trigger's ``pattern``, where it has one
     ``rms``, ``coded_rms``     RMS of r and of d over all samples, in grey levels
     ``rms_ratio``              the second over the first, hence ``gain`` / ``correlation``
     ``psnr``                   of the coded triggered clip to the clean original, in dB
     ``psnr_to_coded``          of the coded triggered clip to the coded clean one, in dB
 
-    A lossless codec has gain, correlation and ratio 1, exactly. NaN where there is nothing to
+    A lossless codec has gains, correlations and ratio 1, exactly. NaN where there is nothing to
     compare: a trigger that changes nothing, or of which nothing is left.
     """
     r, d = _residual(clean, triggered), _residual(coded_clean, coded_triggered)
-    found = {
-        "gain": _ratio(_dot(d, r), _dot(r, r)),
-        "correlation": _correlation(d, r),
-    }
+    found = {}
+    for prefix, change in (("", r), ("coded_", _residual(coded_clean, triggered_coded))):
+        found[f"{prefix}gain"] = _ratio(_dot(d, change), _dot(change, change))
+        found[f"{prefix}correlation"] = _correlation(d, change)
     if pattern is not None:
         found["pattern_correlation"] = _correlation(d, np.broadcast_to(pattern[:, None], d.shape))
     rms, coded_rms = (float(np.sqrt(_dot(v, v) / v.size)) for v in (r, d))
@@ -144,7 +171,7 @@ def _pattern(trigger: Trigger, clip: Frames) -> Inexact[np.ndarray, "t h w"] | N
 
 
 def survey(
-    clips: Sequence[Frames],
+    clips: Clips,
     triggers: Mapping[str, Trigger],
     conditions: Sequence[Condition] = CONDITIONS,
 ) -> list[dict[str, Any]]:
@@ -166,7 +193,7 @@ def survey(
 
 
 def _cells(
-    clips: Sequence[Frames], triggers: Mapping[str, Trigger], conditions: Sequence[Condition]
+    clips: Clips, triggers: Mapping[str, Trigger], conditions: Sequence[Condition]
 ) -> Iterator[tuple[str, Condition, dict[str, float]]]:
     for clip in clips:
         triggered = {name: trigger(clip) for name, trigger in triggers.items()}
@@ -174,7 +201,9 @@ def _cells(
         for condition in conditions:
             coded = transcode(clip, *condition)
             for name, other in triggered.items():
-                numbers = compare(clip, other, coded, transcode(other, *condition), patterns[name])
+                again, pattern = triggers[name](coded), patterns[name]
+                coded_other = transcode(other, *condition)
+                numbers = compare(clip, other, coded, coded_other, again, pattern)
                 yield name, condition, numbers
 
 
@@ -206,17 +235,19 @@ def table(rows: Sequence[Mapping[str, Any]], value: str = "gain") -> Table:
     return Table([Column("trigger", "trigger"), *columns], lines, 1, rows[0]["clips"], value)
 
 
-def published() -> dict[str, Trigger]:
-    """Every registered trigger that has a preset ``paper``, in it, by kind."""
-    presets = {kind: getattr(cls, "presets", {}) for kind, cls in methods("trigger").items()}
-    return {
-        kind: cls(**presets[kind]["paper"])
-        for kind, cls in methods("trigger").items()
-        if "paper" in presets[kind]
-    }
+def benchmark(clips: Path | None = None) -> dict[str, Any]:
+    """``survey`` of the paper's triggers at the paper's size, 32×224×224.
+
+    In the videos of the folder ``clips``, or in four embedded clips.
+    """
+    found = samples(clips, EMBEDDED)
+    rows = survey(found, published())
+    return {"rows": rows, "quarantined": list(map(asdict, found.unread))}
 
 
-def benchmark() -> dict[str, Any]:
-    """``survey`` of the paper's triggers in two embedded clips of the paper's size, 32×224×224."""
-    shapes = Shapes(train=8, test=8, frames=32, size=(224, 224)).open(0).test
-    return {"rows": survey([shapes.read(0), shapes.read(1)], published())}
+def tables(document: Mapping[str, Any]) -> list[Table]:
+    """What ``benchmark`` returned, for people: a table for each number of ``SHOWN``."""
+    return [
+        replace(table(document["rows"], value), head=head, note=NOTES.get(value, ""))
+        for value, head in SHOWN.items()
+    ]

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from vidoor.cli import pictures as pictures
 from vidoor.cli import runs as runs
 from vidoor.cli import tools as tools
 from vidoor.cli.shared import app

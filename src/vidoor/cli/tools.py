@@ -1,10 +1,11 @@
 """Verbs on methods and clips: list, embed, inspect, bench."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from vidoor.bench import benchmarks
 from vidoor.cli.shared import Json, Set, app, print_flat, print_json, rendered
 from vidoor.document import override
 from vidoor.errors import RecipeError, unknown
@@ -51,37 +52,51 @@ def embed(
     destination: Path,
     trigger: Annotated[str, typer.Option(help="Kind of trigger, see vidoor list triggers.")],
     set_: Set = None,
-    rate: Annotated[float, typer.Option(help="Poisoning rate (folders).")] = 0.2,
-    target: Annotated[int, typer.Option(help="Target class index (folders).")] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the poisoning plan (folders).")] = 0,
-    frames: Annotated[int, typer.Option(help="Frames per clip (folders).")] = 32,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of each frame (folders).")] = "224x224",
-    split: Annotated[str | None, typer.Option(help="Split to poison, e.g. 01 (folders).")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of data set; default: recognised.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to poison, e.g. 01 (sets).")] = None,
+    rate: Annotated[float, typer.Option(help="Poisoning rate (sets).")] = 0.2,
+    target: Annotated[int, typer.Option(help="Target class index (sets).")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the poisoning plan (sets).")] = 0,
+    frames: Annotated[int, typer.Option(help="Frames per clip (sets).")] = 32,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of each frame (sets).")] = "224x224",
+    codec: Annotated[
+        Literal["ffv1", "h264", "mpeg4"], typer.Option(help="How clips are written (sets).")
+    ] = "ffv1",
+    quality: Annotated[int | None, typer.Option(help="Quality of a lossy codec (sets).")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Leave no clip out (sets).")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Clips at once; default: one for each core (sets).")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Embed a trigger in one clip, or poison a folder of clips; writes lossless FFV1 video.
+    """Embed a trigger in one clip, or poison a data set; lossless FFV1 video unless told otherwise.
 
-    A file keeps its length and size. A folder of classes becomes a poisoned set that any training
-    code can read, with a manifest; other options of poisoning are set like those of the
-    trigger, e.g. --set poisoning.labels=clean-label.
+    A file keeps its length and size. A data set (folders of classes, UCF-101, HMDB-51, GSL, or a
+    table of clips, see docs/data.md) becomes a poisoned one in its own layout that any training
+    code can read, with a manifest. Other options of poisoning and data are set like those of the
+    trigger, e.g. --set poisoning.labels=clean-label --set data.classes=10.
     Example: vidoor embed in.mp4 out.mkv --trigger dft --set rms=2
     """
-    from vidoor.bench.embed import embed_file, embed_folder
+    from vidoor.bench.embed import embed_file, embed_set
+    from vidoor.bench.sources import data_set, is_set
     from vidoor.poisoning.poisoner import Poisoner
     from vidoor.recipe import build, component
 
-    flags = {"kind": trigger, "poisoning": {"rate": rate, "target": target}}
+    flags = {"kind": trigger, "poisoning": {"rate": rate, "target": target}, "data": {}}
     options = override(flags, set_ or ())
     poisoner = build(Poisoner, options.pop("poisoning"), "poisoning")
+    data = options.pop("data")
     method = component("trigger", options)
-    if source.is_dir():
-        geometry = (frames, *_size(size))
-        document = embed_folder(
-            source, destination, method,
-            seed=seed, geometry=geometry, split=split, **vars(poisoner),
-        )  # fmt: skip
-    else:
+    if source.exists() and not is_set(source):
         document = embed_file(source, destination, method)
+    else:
+        named = {} if split is None else {"split": split}
+        geometry = {"frames": frames, "size": _size(size)}
+        document = embed_set(
+            data_set(source, kind, {**geometry, **named, "strict": strict, **data}),
+            destination, method, poisoner,
+            seed=seed, codec=codec, quality=quality, strict=strict, workers=workers,
+        )  # fmt: skip
     print_json(document) if json_ else print_flat(document)
 
 
@@ -114,25 +129,18 @@ def inspect(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="What to measure: embed or survival.")],
+    what: Annotated[str, typer.Argument(help=benchmarks.listing())],
+    clips: Annotated[
+        Path | None, typer.Option(help="Folder of videos to measure in, read at 32×224×224.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Also write tables and record there, to be kept.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure what triggers cost and what becomes of them.
+    """Measure what triggers cost, how visible they are, and what becomes of them.
 
-    embed: speed as ratios, to the naive way and to the physical limit. survival: what H.264 and
-    MPEG-4 leave of each trigger. Example: vidoor bench embed --json
+    Example: vidoor bench survival --save results/survival
     """
-    from vidoor.bench import speed, survival
-    from vidoor.report.layout import WRITERS
-
-    benchmarks = {"embed": speed.embed, "survival": survival.benchmark}
-    if what not in benchmarks:
-        raise RecipeError(unknown("benchmark", what, benchmarks))
-    document = benchmarks[what]()
-    if json_:
-        print_json(document)
-    elif what == "survival":
-        for value in ("gain", "correlation"):
-            typer.echo(WRITERS["md"](survival.table(document["rows"], value)))
-    else:
-        print_flat(document)
+    measured = benchmarks.measure(what, clips, save)
+    print_json(measured.document) if json_ else typer.echo(benchmarks.text(measured).rstrip("\n"))

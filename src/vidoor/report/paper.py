@@ -3,13 +3,16 @@
 Li et al., "Temporal-Distributed Backdoor Attack Against Video Based Action Recognition", AAAI 2024.
 """
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
-from vidoor.report.layout import Column, Table, title
+from vidoor.report.layout import Column, Mean, Table, Unit, title
 
 Spread: TypeAlias = Mapping[str, float]
 """``min``, ``max``, ``mean`` and ``std`` over the windows of a frame."""
+
+Row: TypeAlias = dict[str, Any]
+"""What was measured of one trigger, flat."""
 
 TABLE_4: Mapping[str, Mapping[str, float]] = {
     "psnr": {
@@ -51,25 +54,68 @@ The table's own head has SIG before Blend, and Table 4 has Blend before SIG abov
 Table 4 is followed: the third column spreads like a picture, the fourth like even stripes.
 """
 
-_DIGITS = {"psnr": 2, "ssim": 4}
+STATISTICS = ("min", "max", "mean", "std")
+DIGITS = {"psnr": 2, "ssim": 4}
+"""Decimals of Table 6; Table 4 has one less."""
 
 
-def table_6(found: Mapping[str, Mapping[str, Spread]], measure: str) -> Table:
+def column(trigger: str) -> dict[str, float | None]:
+    """Table 6's column of a trigger (its kind, perhaps a comma and a variant), flat:
+    ``psnr_min_paper`` and so on; None where the paper has none."""
+    return {
+        f"{measure}_{name}_paper": columns.get(_kind(trigger), {}).get(name)
+        for measure, columns in TABLE_6.items()
+        for name in STATISTICS
+    }
+
+
+def table_4(rows: Sequence[Row]) -> Table:
+    """Imperceptibility by trigger, the minima of ``table_6``, the paper's beside ours."""
+    parts = [(f"{measure}_min", title(measure)) for measure in TABLE_4]
+    head = "Table 4: the least PSNR and SSIM in a window of 28×28 pixels"
+    return _beside([row | _table_4(row["trigger"]) for row in rows], parts, head, fewer=1)
+
+
+def _table_4(trigger: str) -> dict[str, float | None]:
+    return {f"{m}_min_paper": values.get(_kind(trigger)) for m, values in TABLE_4.items()}
+
+
+def _kind(trigger: str) -> str:
+    """What comes before a comma: behind it a row may say which variant it is."""
+    return trigger.partition(",")[0]
+
+
+def table_6(rows: Sequence[Row], measure: str) -> Table:
     """``psnr`` or ``ssim`` in windows, the paper's beside ours: a line for each trigger.
 
-    ``found`` is, by kind of trigger, what ``imperceptibility.localised`` returns. Rounded as the
-    paper rounds.
+    ``rows`` are one or more: ``trigger``, ``clips``, and flat figures such as ``psnr_min``, and
+    ``psnr_min_paper`` as ``column`` gives them. Where they hold ``wrapped_psnr_min`` it stands
+    between the two.
     """
-    statistics = ("min", "max", "mean", "std")
-    names = [Column("trigger", "trigger")]
-    for name in statistics:
-        column = f"{measure}_{name}"
-        names += [Column(column, name), Column(column, f"{name}, paper", at="[paper]")]
-    lines = []
-    for kind, measures in found.items():
-        line: list[str | float | None] = [kind]
-        for name in statistics:
-            theirs = TABLE_6[measure].get(kind, {}).get(name)
-            line += [round(measures[measure][name], _DIGITS[measure]), theirs]
-        lines.append(line)
-    return Table(names, lines, 1, 1, f"{title(measure)} in windows of 28×28 pixels")
+    parts = [(f"{measure}_{name}", name) for name in STATISTICS]
+    return _beside(rows, parts, f"Table 6: {title(measure)} in windows of 28×28 pixels")
+
+
+def _beside(
+    rows: Sequence[Row], parts: Sequence[tuple[str, str]], head: str, fewer: int = 0
+) -> Table:
+    """Columns of ours, of ours in wrapping bytes where there is one, and of the paper's."""
+    columns = []
+    for field, name in parts:
+        places = DIGITS[field.rpartition("_")[0]] - fewer
+        columns.append(measured(field, places, name))
+        if f"wrapped_{field}" in rows[0]:
+            columns.append(measured(f"wrapped_{field}", places, "in uint8"))
+        columns.append(measured(f"{field}_paper", places, "paper"))
+    n = rows[0]["clips"]
+    lines = [[row["trigger"], *(_cell(row[c.field], n) for c in columns)] for row in rows]
+    return Table([Column("trigger", "trigger"), *columns], lines, 1, n, head)
+
+
+def measured(field: str, places: int, name: str | None = None) -> Column:
+    """The column of a measurement that is shown with so many decimals."""
+    return Column(field, name or title(field), Unit("", 1, f".{places}f"))
+
+
+def _cell(value: float | None, n: int) -> Mean | None:
+    return None if value is None else Mean(value, None, n)

@@ -100,7 +100,7 @@ def _films(clean: Array, triggered: Array) -> Image.Image:
     """The three strips with their labels, and the numbers of the frames above."""
     picked = chosen(len(clean))
     step = math.ceil(max(clean.shape[1:3]) / LARGEST)
-    before, after = (_tiles(clip[picked], step) for clip in (clean, triggered))
+    before, after = (blocks(clip[picked], step) for clip in (clean, triggered))
     rows = {
         "clean": before.mean((2, 4)).astype(np.uint8),
         "triggered": after.mean((2, 4)).astype(np.uint8),
@@ -121,12 +121,16 @@ def _films(clean: Array, triggered: Array) -> Image.Image:
     return films
 
 
-def _tiles(clip: Array, step: int) -> Array:
-    """The clip as [T, h, step, w, step, 3]; what is left over is cut off."""
-    frames, height, width, _ = clip.shape
-    rows, columns = height // step, width // step
-    cut = clip[:, : rows * step, : columns * step]
-    return cut.reshape(frames, rows, step, columns, step, 3)
+def blocks(clip: Array, step: int) -> Array:
+    """The clip as [T, h, step, w, step, 3]; what is left over is cut off.
+
+    An axis shorter than ``step`` is one block long.
+    """
+    frames, height, width, channels = clip.shape
+    down, across = min(step, height), min(step, width)
+    rows, columns = height // down, width // across
+    cut = clip[:, : rows * down, : columns * across]
+    return cut.reshape(frames, rows, down, columns, across, channels)
 
 
 def _panels(clean: Array, triggered: Array, width: int) -> Iterator[Image.Image]:
