@@ -92,6 +92,12 @@ class TestEveryTrigger:
             assert out.shape == shape
             assert out.dtype == torch.uint8
 
+    def test_it_works_on_the_device_of_the_clip(self, cls, options):
+        # The device without memory refuses tensors of the CPU as a GPU does; no bytes come of it.
+        clip = noise(fitting(cls(**options), Geometry(5, 33, 40)))
+        out = cls(**options)(clip.to("meta"))
+        assert (out.device.type, out.shape, out.dtype) == ("meta", clip.shape, clip.dtype)
+
     def test_a_batch_is_a_loop(self, cls, options):
         trigger = cls(**options)
         geometry = fitting(trigger, Geometry(5, 33, 40))

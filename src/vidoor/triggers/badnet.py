@@ -50,9 +50,10 @@ class BadNet(Framewise):
         frames, _, height, width = clip.shape[-4:]
         side = self._pixels(height, width)
         out = clip.clone(memory_format=torch.contiguous_format)
+        white = torch.tensor(255.0, device=clip.device)
         for frame, row, column in self._places(Geometry(frames, height, width), side):
             square = out[..., frame, :, row : row + side, column : column + side]
-            square.copy_(grey_levels(torch.lerp(square.float(), torch.tensor(255.0), self.alpha)))
+            square.copy_(grey_levels(square.float().lerp(white, self.alpha)))
         return out
 
     def describe(self, geometry: Geometry) -> dict[str, float | int]:

@@ -62,7 +62,7 @@ class Blend(Framewise):
         if self.temporal == "dynamic":
             shifts = [g.integers((height, width)).tolist() for g in self.generators(frames)]
             images = torch.stack([images[0].roll(shift, (-2, -1)) for shift in shifts])
-        return grey_levels(torch.lerp(clip.float(), images, self.alpha))
+        return grey_levels(torch.lerp(clip.float(), images.to(clip.device), self.alpha))
 
     def identity(self) -> dict[str, Any]:
         """What results depend on: of the image not the path, but the content."""

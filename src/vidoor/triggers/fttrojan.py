@@ -88,7 +88,7 @@ class FTtrojan(Framewise):
         frames, _, height, width = clip.shape[-4:]
         ripples = self._ripples(Geometry(frames, height, width))
         pattern = ripples[:, None] * np.array(COLOUR)[:, None, None]
-        return grey_levels(clip + torch.from_numpy(pattern).float())
+        return grey_levels(clip + torch.from_numpy(pattern).float().to(clip.device))
 
     def describe(self, geometry: Geometry) -> dict[str, float | int]:
         """Root mean square of the pattern in grey levels, and the transform's size in pixels."""

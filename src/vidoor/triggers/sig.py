@@ -46,7 +46,7 @@ class SIG(Framewise):
     def __call__(self, clip: Clips) -> Clips:
         """The triggered clip. TriggerError if the sinusoid is zero in each of its pixels."""
         frames, _, _, width = clip.shape[-4:]
-        waves = torch.from_numpy(self.delta * self._waves(frames, width)).float()
+        waves = torch.from_numpy(self.delta * self._waves(frames, width)).float().to(clip.device)
         return grey_levels(clip + waves[:, None, None, :])
 
     def _waves(self, frames: int, width: int) -> Float64[np.ndarray, "n w"]:

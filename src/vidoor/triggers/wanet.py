@@ -116,7 +116,7 @@ def _grids(trigger: WaNet, geometry: Geometry) -> Float32[Tensor, "n h w 2"]:
 
 def _warp(clip: Clips, grids: Float32[Tensor, "n h w 2"]) -> Clips:
     """Each frame sampled at its grid; ``n`` is 1 or the number of frames."""
-    images = clip.reshape(-1, *clip.shape[-3:]).float()
+    images, grids = clip.reshape(-1, *clip.shape[-3:]).float(), grids.to(clip.device)
     # Where all frames share one grid nothing is copied.
     grids = (
         grids.expand(len(images), -1, -1, -1)
