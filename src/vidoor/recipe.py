@@ -59,12 +59,33 @@ class Runtime:
     address: str = "local"
     """Ray cluster to join; ``local`` starts one on this machine."""
 
+    clip_seconds: float = 60.0
+    """Longest time that reading one clip of a file may take."""
+
+    clip_memory: float = 2.0
+    """GiB that reading one clip of a file may take (Linux)."""
+
+    cache: Path | None = None
+    """Folder of decoded clips, for sets above 4 GiB; without it ``VIDOOR_CACHE``, else the user's
+    caches."""
+
+    cache_limit: float = 32.0
+    """GiB that it may hold; the clips that were not used for longest go first."""
+
+    tracker: str | None = None
+    """Where training is also logged: ``tensorboard``, ``wandb`` or ``mlflow``."""
+
     slurm: Mapping[str, Any] = field(default_factory=dict)
     """What submitit is told beside threads and GPUs, e.g. ``slurm_partition``, ``timeout_min``."""
 
     def __post_init__(self) -> None:
         if not 0 < self.gpus < math.inf:
             raise ValueError(f"gpus must be a number > 0, not {self.gpus}")
+        limits = (self.clip_seconds, self.clip_memory, self.cache_limit)
+        if not all(0 < limit < math.inf for limit in limits):
+            raise ValueError(
+                f"clip_seconds, clip_memory and cache_limit must be numbers > 0, not {limits}"
+            )
         if self.memory is not None and not 0 < self.memory < math.inf:
             raise ValueError(f"memory must be a number of GiB > 0, not {self.memory}")
         if not (1 <= self.threads <= 1024 and 1 <= self.workers <= 1024):

@@ -5,7 +5,8 @@ Shape letters: b batch, t frames, c channels, h height, w width.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -59,10 +60,14 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The training and the test clips of one data set, over the same classes."""
+    """The training and the test clips of one data set, over the same classes.
+
+    ``reported`` are clips that its lists name wrongly, such as missing ones, and how.
+    """
 
     train: ClipSet
     test: ClipSet
+    reported: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,65 @@ class Verdict:
     alarm: bool
     evidence: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost = Cost()
+
+
+Level: TypeAlias = Literal["dataset", "model", "input"]
+"""What a detector judges: training clips, the classes of a victim, or one clip at a time."""
+
+
+class DatasetDetector(Protocol):
+    """Which of these clips are poisoned? ``level`` may be left out."""
+
+    def inspect(self, suspects: ClipSet, *, victim: Any = None) -> Verdict:
+        """A score for each clip, by its id."""
+        ...
+
+
+class ModelDetector(Protocol):
+    """Which class of this victim, if any, is a backdoor's target?"""
+
+    level: ClassVar[Level]
+
+    def inspect(self, victim: Any, clean: ClipSet) -> Verdict:
+        """A score for each class, by its name. ``victim`` is left as it was."""
+        ...
+
+
+class Screen(Protocol):
+    """An input detector once it has been fitted; a value, like any other."""
+
+    @property
+    def threshold(self) -> float:
+        """A clip whose score is above it is flagged."""
+        ...
+
+    @property
+    def calibration(self) -> str:
+        """How the threshold was set."""
+        ...
+
+    def score(self, frames: FramesBatch) -> Float[Tensor, " b"]:
+        """One number for each clip, higher = more suspicious, whatever else is in the batch."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write what was fitted; neither the victim nor the detector's options go along."""
+        ...
+
+
+class InputDetector(Protocol):
+    """Is this clip, now, triggered?"""
+
+    level: ClassVar[Level]
+
+    def fit(self, victim: Any, clean: ClipSet) -> Screen:
+        """Calibrate on clean clips. ``victim`` is left as it was."""
+        ...
+
+    def load(self, path: Path, victim: Any) -> Screen:
+        """The screen that was saved, for the same victim. DataError if it is none of this
+        detector's."""
+        ...
 
 
 class Transform(Protocol):

@@ -33,6 +33,15 @@ BENCHMARKS = {
     "survival": Benchmark(
         "survival", "benchmark", "what H.264 and MPEG-4 leave of each trigger (takes --clips)"
     ),
+    "decode": Benchmark(
+        "decode", "decode", "speed of reading clips, as ratios to bare PyAV and to the cache"
+    ),
+    "train": Benchmark(
+        "training", "train", "what a training step costs beside a bare PyTorch loop"
+    ),
+    "detectors": Benchmark(
+        "detection", "detectors", "passes that detectors take beside those they cannot avoid"
+    ),
     "imperceptibility": Benchmark(
         "visible", "benchmark", "how visible each trigger is, Tables 4 and 6 (takes --clips)"
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import numpy as np
 from vidoor import metrics
 from vidoor.bench import store
 from vidoor.bench.work import Work
-from vidoor.data import cache
+from vidoor.data import cache, quarantine
+from vidoor.data.clipcache import Cache, usual
+from vidoor.data.guard import Limits
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.poisoning import manifest
 from vidoor.poisoning.poisoner import PoisonPlan, apply, triggered
+from vidoor.progress import say
 from vidoor.recipe import identity
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Quarantined, Splits
@@ -49,13 +53,20 @@ class Attacked:
 def read(work: Work) -> None:
     """Stage ``data``: decode every clip once."""
     splits: Splits = work["data"].open(work["split"])
-    left_out: list[Quarantined] = []
+    left_out = list(splits.reported)
     found: dict[str, Any] = {}
+    limits = Limits(seconds=work.runtime.clip_seconds, memory=work.runtime.clip_memory)
     for name in SPLITS:
         clips = getattr(splits, name)
-        rows, lost = cache.store(clips, work.folder / f"{name}.npy", f"{name} clips")
+        rows, lost = cache.store(
+            clips, _file(work.folder, name), f"{name} clips", limits=limits, cache=_cache(work)
+        )
         found[name] = {"ids": clips.ids, "labels": clips.labels, "kept": rows}
         left_out += lost
+    if getattr(work["data"], "strict", False):
+        quarantine.refuse_quarantined(left_out, len(splits.train) + len(splits.test))
+    if left_out:
+        say(quarantine.left_out(left_out))
     if identity(work["data"]) != work["content"]:
         raise DataError("the clips changed while they were read; give the same command again")
     quarantined = [asdict(clip) for clip in left_out]
@@ -72,10 +83,26 @@ def clean(work: Work) -> Clean:
         if [list(clips.ids), list(clips.labels)] != [found[name]["ids"], found[name]["labels"]]:
             raise DataError(f"the {name} clips changed since they were read; run the recipe again")
     train, test = (
-        cache.stored(getattr(splits, name), folder / f"{name}.npy", tuple(found[name]["kept"]))
+        cache.stored(
+            getattr(splits, name),
+            _file(folder, name),
+            tuple(found[name]["kept"]),
+            cache=_cache(work),
+        )
         for name in SPLITS
     )
     return Clean(train, test, tuple(Quarantined(**clip) for clip in found["quarantined"]))
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Where the clips of a split are held."""
+    return folder / f"{name}.npy"
+
+
+def _cache(work: Work) -> Cache | None:
+    """The clip cache, for sets that are too large to be held in a stage's folder."""
+    root = work.runtime.cache or usual()
+    return None if root is None else Cache(root, int(work.runtime.cache_limit * 2**30))
 
 
 def poison(work: Work) -> None:

@@ -24,6 +24,7 @@ MAKERS: Mapping[str, Callable[[Work], None]] = {
     "poison": clips.poison,
     "train": trained.train,
     "mitigate": mitigated.mitigate,
+    "activations": verdicts.activate,
     "detect": verdicts.detect,
     "run": evaluate.run,
 }

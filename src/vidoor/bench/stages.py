@@ -4,12 +4,13 @@
           │          ├──────────────────┴──────────────────────────┴─ mitigate (each) ────────┤
           └─ train clean ─── detect (again, where there is nothing to find: controls) ────────┘
 
+Detectors that look at a layer of the victim need the stage ``activations`` instead of the victim.
 A stage is a pure function of its parts and of what it needs, and it is given nothing else. Its key
 is the hash of these, so stages of different runs that depend on the same things are one stage:
 forty defences share one victim, and every attack shares the clean one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from vidoor.document import digest
 from vidoor.recipe import Recipe, identity, run_id, table
 
-KINDS = ("data", "poison", "train", "mitigate", "detect", "run")
+KINDS = ("data", "poison", "train", "activations", "detect", "mitigate", "run")
 """In the order in which work that is ready is taken up."""
 
 
@@ -61,18 +62,19 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
     clean = make("train", "clean", {**source, **schedule}, data=data)
     poisoned = make("train", "poisoned", {**attack, **schedule}, data=data, poison=poison)
     needs = {"data": data, "poison": poison, "train clean": clean, "train poisoned": poisoned}
+    attacked = {"data": data, "poison": poison}
     for name, detector in recipe.detector.items():
-        # One that looks at clips alone waits for no victim, and is run once for all of them.
-        needs_victim = getattr(detector, "needs_victim", True)
-        parts = {**(model if needs_victim else {}), "detector": detector}
-        also = {"victim": poisoned} if needs_victim else {}
-        needs[f"detect {name}"] = make(
-            "detect", name, {**attack, **parts}, data=data, poison=poison, **also
+        needs[f"detect {name}"] = _detection(
+            make, name, {**attack, "detector": detector}, model, attacked, poisoned
         )
         if recipe.controls:
-            also = {"victim": clean} if needs_victim else {}
-            needs[f"control {name}"] = make(
-                "detect", f"{name} (control)", {**source, **parts}, data=data, **also
+            needs[f"control {name}"] = _detection(
+                make,
+                f"{name} (control)",
+                {**source, "detector": detector},
+                model,
+                {"data": data},
+                clean,
             )
     for name, mitigation in recipe.mitigation.items():
         parts = {**attack, **model, "mitigation": mitigation}
@@ -87,6 +89,27 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
     like = digest("run", [table(method) for method in methods])
     parts = {**attack, **model, "recipe": recipe, "content": content}
     return Stage("run", "run", run, like, parts, needs)
+
+
+def _detection(
+    make: Callable[..., Stage],
+    name: str,
+    parts: Mapping[str, Any],
+    model: Mapping[str, Any],
+    needs: Mapping[str, Stage],
+    victim: Stage,
+) -> Stage:
+    """A stage ``detect``. A detector that looks at clips alone waits for no victim, and is run once
+    for all of them; those that look at a layer share what the victim makes of the clips there."""
+    detector = parts["detector"]
+    if not getattr(detector, "needs_victim", True):
+        return make("detect", name, parts, **needs)
+    if hasattr(detector, "judge"):
+        layer = {"layer": detector.layer, "pool": detector.pool}
+        seen = {key: part for key, part in parts.items() if key != "detector"}
+        tapped = make("activations", "", {**seen, **model, **layer}, **needs, victim=victim)
+        return make("detect", name, parts, **needs, activations=tapped)
+    return make("detect", name, {**parts, **model}, **needs, victim=victim)
 
 
 def _stage(

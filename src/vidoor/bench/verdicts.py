@@ -17,6 +17,7 @@ from vidoor.bench import store
 from vidoor.bench.clips import Clean, attacked, clean
 from vidoor.bench.trained import load as load_victim
 from vidoor.bench.work import Work
+from vidoor.detectors import activations
 from vidoor.errors import VidoorError
 from vidoor.progress import say, track
 from vidoor.report.tables import read_json
@@ -39,9 +40,25 @@ def detect(work: Work) -> None:
     say(f"detector: {outcome}")
 
 
+def activate(work: Work) -> None:
+    """Stage ``activations``: what the victim makes of the training clips at one layer."""
+    clips = clean(work)
+    layers = () if work["layer"] is None else (work["layer"],)
+    suspects = anonymous(_suspects(work, clips))
+    activations.collect(
+        _victim(work, clips), suspects, layers, pool=work["pool"], folder=work.folder
+    )
+
+
+def _suspects(work: Work, clips: Clean) -> ClipSet:
+    """The training clips: poisoned where there is an attack, else clean."""
+    return attacked(work, clips).poisoned if "poison" in work.needs else clips.train
+
+
 def level(detector: Any) -> str:
     """``dataset``, ``model`` or ``input``."""
-    return getattr(detector, "level", "dataset")
+    named: str = getattr(detector, "level", "dataset")
+    return named
 
 
 def _victim(work: Work, clips: Clean) -> Any:
@@ -49,10 +66,14 @@ def _victim(work: Work, clips: Clean) -> Any:
 
 
 def _of_data(work: Work, clips: Clean) -> Verdict:
-    """Which of the training clips? A poisoned set where there is an attack, else a clean one."""
-    given = attacked(work, clips).poisoned if "poison" in work.needs else clips.train
+    """Which of the training clips?"""
+    given = _suspects(work, clips)
     suspects = anonymous(given)
-    verdict = work["detector"].inspect(suspects, victim=_victim(work, clips))
+    if "activations" in work.needs:
+        (seen,) = activations.load(work.needs["activations"]).values()
+        verdict = work["detector"].judge(seen)
+    else:
+        verdict = work["detector"].inspect(suspects, victim=_victim(work, clips))
     verdict = _sound(verdict, suspects.ids, "clips")
     return renamed(verdict, dict(zip(suspects.ids, given.ids, strict=True)))
 

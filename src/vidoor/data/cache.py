@@ -1,26 +1,30 @@
-"""Clips held in one array, in memory or in a file: decode once, read at memory speed."""
+"""A set's clips, read once: held in memory, in a file, in the clip cache, or read again each time.
+
+What has room is held; larger sets of files go through a ``clipcache.Cache`` if they fit into one.
+"""
 
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vidoor.data import quarantine
+from vidoor.data.clipcache import Cache
+from vidoor.data.guard import Limits
+from vidoor.data.quarantine import USUAL, Kept
 from vidoor.data.subset import pick
-from vidoor.errors import ClipError, DataError
 from vidoor.files import whole
 from vidoor.progress import track
 from vidoor.types import ClipSet, Quarantined
 
 LIMIT = 4 * 2**30
-"""Largest set, in bytes, that is held; larger ones are read again at every epoch."""
+"""Largest set, in bytes, that is held whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,41 +56,56 @@ def _map(file: Path) -> UInt8[np.ndarray, "n t c h w"]:
     return array
 
 
-Kept: TypeAlias = tuple[int, ...]
-"""Indices of the clips that could be read."""
-
-
-def hold(clips: ClipSet, what: str = "clips") -> tuple[ClipSet, tuple[Quarantined, ...]]:
+def hold(
+    clips: ClipSet,
+    what: str = "clips",
+    *,
+    limits: Limits = USUAL,
+    cache: Cache | None = None,
+) -> tuple[ClipSet, tuple[Quarantined, ...]]:
     """Read every clip once; the set without those that cannot be read, and why they cannot.
 
-    DataError if no clip of some class is left. Sets above ``LIMIT`` are read, and stay lazy.
-    """
-    array = np.empty(_shape(clips), np.uint8) if _fits(clips) else None
-    kept, left_out = _read(clips, array, what)
-    read = None if array is None else _Held(torch.from_numpy(array), kept)
-    return pick(clips, kept, read), left_out
-
-
-def store(clips: ClipSet, file: Path, what: str) -> tuple[Kept, tuple[Quarantined, ...]]:
-    """Read every clip once into the array ``file`` (npy, n×T×C×H×W), for ``stored``.
-
-    Which clips could be read, and why the others could not. DataError if no clip of some class is
-    left. Sets above ``LIMIT`` are read, and no file is written.
+    Files are read within ``limits``. Sets above ``LIMIT`` are read, and go through the ``cache`` if
+    it ``takes`` them; else they stay lazy. DataError if no clip of some class is left.
     """
     if not _fits(clips):
-        return _read(clips, None, what)
+        kept, left_out = _pass(clips, what, limits, cache)
+        return pick(_lazy(clips, cache), kept), left_out
+    array = np.empty(_shape(clips), np.uint8)
+    kept, left_out = _read(clips, array, what, limits)
+    return pick(clips, kept, _Held(torch.from_numpy(array), kept)), left_out
+
+
+def store(
+    clips: ClipSet,
+    file: Path,
+    what: str,
+    *,
+    limits: Limits = USUAL,
+    cache: Cache | None = None,
+) -> tuple[Kept, tuple[Quarantined, ...]]:
+    """Read every clip once into the array ``file`` (npy, n×T×C×H×W), for ``stored``.
+
+    Which clips could be read, and why the others could not. As ``hold``; no file is written for
+    sets above ``LIMIT``.
+    """
+    if not _fits(clips):
+        return _pass(clips, what, limits, cache)
     with whole(file) as partial:
         array = np.lib.format.open_memmap(partial, "w+", np.uint8, _shape(clips))
         with partial.open("r+b") as opened:  # a full disk is an error here, and a crash later
             os.posix_fallocate(opened.fileno(), 0, partial.stat().st_size)
-        outcome = _read(clips, array, what)
+        outcome = _read(clips, array, what, limits)
         array.flush()
     return outcome
 
 
-def stored(clips: ClipSet, file: Path, kept: Kept) -> ClipSet:
-    """The clips ``kept`` of a set, their pixels from ``file`` if ``store`` wrote one."""
-    return pick(clips, kept, _Mapped(file, kept) if file.exists() else None)
+def stored(clips: ClipSet, file: Path, kept: Kept, *, cache: Cache | None = None) -> ClipSet:
+    """The clips ``kept`` of a set, their pixels from ``file`` if ``store`` wrote one, else through
+    the ``cache`` if it ``takes`` the set."""
+    if file.exists():
+        return pick(clips, kept, _Mapped(file, kept))
+    return pick(_lazy(clips, cache), kept)
 
 
 def _shape(clips: ClipSet) -> tuple[int, ...]:
@@ -98,28 +117,28 @@ def _fits(clips: ClipSet) -> bool:
     return math.prod(_shape(clips)) <= LIMIT
 
 
+def _lazy(clips: ClipSet, cache: Cache | None) -> ClipSet:
+    return cache.view(clips) if cache is not None and cache.takes(clips) else clips
+
+
+def _pass(
+    clips: ClipSet, what: str, limits: Limits, cache: Cache | None
+) -> tuple[Kept, tuple[Quarantined, ...]]:
+    """Read every clip, into the cache if it takes them."""
+    if cache is not None and cache.takes(clips):
+        return cache.fill(clips, what, limits)
+    return _read(clips, None, what, limits)
+
+
 def _read(
-    clips: ClipSet, array: np.ndarray | None, what: str
+    clips: ClipSet, array: np.ndarray | None, what: str, limits: Limits
 ) -> tuple[Kept, tuple[Quarantined, ...]]:
     """Read every clip, into ``array`` if there is one."""
-
-    def read(index: int) -> Quarantined | None:
-        try:
-            clip = clips.read(index)
-        except ClipError as error:
-            return Quarantined(clips.ids[index], error.reason)
-        if array is not None:
-            array[index] = clip.numpy()
-        return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(track(pool.map(read, range(len(clips))), f"reading {what}", len(clips)))
-    kept = tuple(index for index, outcome in enumerate(outcomes) if outcome is None)
-    left_out = tuple(outcome for outcome in outcomes if outcome is not None)
-    readable = {clips.labels[index] for index in kept}
-    for label in sorted(set(clips.labels) - readable):
-        raise DataError(
-            f"class {clips.classes[label]!r} has no readable clip among its {what}; "
-            f"the first reason: {left_out[0].reason}"
-        )
-    return kept, left_out
+    reasons: dict[int, str] = {}
+    outcomes = quarantine.each(clips.read, range(len(clips)), limits)
+    for index, outcome in track(outcomes, f"reading {what}", len(clips)):
+        if isinstance(outcome, str):
+            reasons[index] = outcome
+        elif array is not None:
+            array[index] = outcome.numpy()
+    return quarantine.sort_out(clips, reasons, what)
