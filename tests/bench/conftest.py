@@ -17,7 +17,7 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """A tiny recipe document with overrides."""
     return lambda *overrides: override(TINY, overrides)

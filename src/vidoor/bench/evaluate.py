@@ -138,7 +138,11 @@ def _frames(work: Work, found: Mapping[str, Found]) -> dict[str, np.ndarray]:
 
 def _costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
     """What each stage cost, those that other runs share included, and the seconds in sum."""
-    groups = {"train": ("train ",), "detect": ("detect ", "control "), "evaluate": ("evaluate",)}
+    groups = {
+        "train": ("train ",),
+        "detect": ("detect ", "control ", "activations "),
+        "evaluate": ("evaluate",),
+    }
     seconds = {
         group: sum(cost.seconds for stage, cost in costs.items() if stage.startswith(starts))
         for group, starts in groups.items()

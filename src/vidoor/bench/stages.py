@@ -84,6 +84,9 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
             "mitigate", name, parts, data=data, poison=poison, victim=poisoned, **also
         )
 
+    # Their cost is part of the run's, once.
+    taps = (need.needs["activations"] for need in needs.values() if "activations" in need.needs)
+    needs |= {tap.label: tap for tap in taps}
     run = run_id(recipe, content)
     methods = [recipe.data, *recipe.detector.values()]
     like = digest("run", [table(method) for method in methods])
@@ -107,7 +110,9 @@ def _detection(
     if hasattr(detector, "judge"):
         layer = {"layer": detector.layer, "pool": detector.pool}
         seen = {key: part for key, part in parts.items() if key != "detector"}
-        tapped = make("activations", "", {**seen, **model, **layer}, **needs, victim=victim)
+        where = f"{detector.layer or 'penultimate'}, {detector.pool}"
+        of = where if "poison" in needs else f"{where} (control)"
+        tapped = make("activations", of, {**seen, **model, **layer}, **needs, victim=victim)
         return make("detect", name, parts, **needs, activations=tapped)
     return make("detect", name, {**parts, **model}, **needs, victim=victim)
 
