@@ -6,10 +6,13 @@ torchvision's ``r2plus1d_18``; smaller values give the same architecture at a sm
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from vidoor.registry import register
+from vidoor.victims._download import Source
+from vidoor.victims.weights import Checkpoints, Presets, Pretrained
 
 STEM_MIDDLE = 45
 """Channels between the two halves of the stem at width 64 (the published network's choice)."""
@@ -96,7 +99,7 @@ class R2Plus1DNetwork(nn.Module):
 
 @register("victim", "r2plus1d")
 @dataclass(frozen=True, kw_only=True)
-class R2Plus1D:
+class R2Plus1D(Pretrained):
     """R(2+1)D, scalable from the published R(2+1)D-18 to a network that two CPU cores can train."""
 
     width: int = 64
@@ -109,11 +112,29 @@ class R2Plus1D:
     mean = (0.43216, 0.394666, 0.37645)
     std = (0.22803, 0.22145, 0.216989)
 
+    head = "fc"
+    penultimate = "avgpool"
+    presets: ClassVar[Presets] = {
+        "paper": {},
+        "small": {"width": 8, "depth": (1, 1, 1)},
+    }
+    checkpoints: ClassVar[Checkpoints] = {
+        "kinetics400": Source(
+            "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth", "91a641e6"
+        )
+    }
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width < 2:
             raise ValueError(f"width must be at least 2 channels, not {self.width}")
         if not 1 <= len(self.depth) <= 4 or min(self.depth) < 1:
             raise ValueError(f"depth must hold one to four counts of blocks >= 1, not {self.depth}")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Paths of the stages."""
+        return tuple(f"layer{stage + 1}" for stage in range(len(self.depth)))
 
     def build(self, classes: int) -> nn.Module:
         """A freshly initialised network with ``classes`` outputs."""
