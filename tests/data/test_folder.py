@@ -12,13 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vidoor.data import video
 from vidoor.data.folder import Folder
 from vidoor.data.shapes import Shapes
 from vidoor.errors import ClipError, DataError
 from vidoor.registry import lookup
-from vidoor.types import Geometry
+from vidoor.types import Geometry, Quarantined
 
 
 def fill(root: Path, **classes: int) -> Path:
@@ -40,6 +41,13 @@ def ucf(root: Path, place: str = "") -> Path:
     (folder / "trainlist01.txt").write_text("\r\n".join(train) + "\r\n\r\n")
     (folder / "testlist01.txt").write_text("Walk/Walk_01.avi\nJump/Jump_01.avi\n")
     return root
+
+
+def still(path: Path, level: int) -> Path:
+    """One frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 24), (level, level, level)).save(path)
+    return path
 
 
 def refused(folder: Folder) -> str:
@@ -150,7 +158,8 @@ def test_split_files_in_other_encodings(tmp_path: Path) -> None:
     (tmp_path / "testlist01.txt").write_text("Walk/Walk_01.avi\n", encoding="utf-8-sig")
     assert Folder(root=tmp_path, split="01").open(0).test.ids == ("Walk/Walk_01.avi",)
     (tmp_path / "testlist01.txt").write_bytes("Walk/caf\xe9.avi\n".encode("latin-1"))
-    assert "1 clips are missing" in refused(Folder(root=tmp_path, split="01"))
+    missing = Quarantined(os.fsdecode("Walk/caf\xe9.avi".encode("latin-1")), "missing")
+    assert Folder(root=tmp_path, split="01").open(0).reported == (missing,)
     name = os.fsdecode("caf\xe9.avi".encode("latin-1"))
     (tmp_path / "Walk" / name).touch()
     assert Folder(root=tmp_path, split="01").open(0).test.ids == (f"Walk/{name}",)
@@ -207,7 +216,7 @@ def test_unknown_split(tmp_path: Path) -> None:
         (
             "testlist01.txt",
             "Jump/Jump_03.avi\nJump/Jump_00.avi\n",
-            "2 clips are in both trainlist01.txt and testlist01.txt, first Jump/Jump_00.avi",
+            "testlist01.txt: 2 clips are in training and test, first Jump/Jump_03.avi",
         ),
         (
             "testlist01.txt",
@@ -249,7 +258,28 @@ def test_unknown_split(tmp_path: Path) -> None:
 )
 def test_split_files_that_do_not_fit(tmp_path: Path, file: str, text: str, message: str) -> None:
     (ucf(tmp_path) / file).write_text(text)
-    assert message in refused(Folder(root=tmp_path, split="01"))
+    assert message in refused(Folder(root=tmp_path, split="01", strict=True))
+
+
+def test_what_split_files_get_wrong_is_reported(tmp_path: Path) -> None:
+    (ucf(tmp_path) / "testlist01.txt").write_text(
+        "Walk/gone.avi\nWalk/Walk_01.avi\nJump/Jump_03.avi\nWalk/Walk_01.avi\nWalk/gone.avi\n"
+    )
+    splits = Folder(root=tmp_path, split="01").open(0)
+    assert splits.test.ids == ("Walk/Walk_01.avi",)
+    assert "Jump/Jump_03.avi" in splits.train.ids and len(splits.train) == 3
+    assert [(clip.id, clip.reason) for clip in splits.reported] == [
+        ("Walk/gone.avi", "missing"),
+        ("Walk/Walk_01.avi", "listed twice"),
+        ("Jump/Jump_03.avi", "in training and test"),
+    ]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_training_list_of_which_nothing_is_there(tmp_path: Path, strict: bool) -> None:
+    (ucf(tmp_path) / "trainlist01.txt").write_text("Walk/a.avi\nJump/b.avi\n")
+    folder = Folder(root=tmp_path, split="01", strict=strict)
+    assert refused(folder).endswith("all 2 clips are missing, first Walk/a.avi; check data.root")
 
 
 def test_class_numbers_that_do_not_fit_the_folders(tmp_path: Path) -> None:
@@ -304,6 +334,16 @@ def test_links_do_not_lead_out(tmp_path: Path, split: str | None, name: str) -> 
 def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(fill(tmp_path / "set", a=2), target_is_directory=True)
     assert len(Folder(root=tmp_path / "link").open(0).train) == 1
+
+
+def test_a_frame_does_not_lead_out(tmp_path: Path) -> None:
+    still(tmp_path / "set" / "a" / "clip" / "1.jpg", 3)
+    (tmp_path / "set" / "a" / "clip" / "2.jpg").symlink_to("1.jpg")
+    folder = Folder(root=tmp_path / "set", holdout=0)
+    assert folder.open(0).train.ids == ("a/clip",)
+    still(tmp_path / "secret.jpg", 4)
+    (tmp_path / "set" / "a" / "clip" / "3.jpg").symlink_to(tmp_path / "secret.jpg")
+    assert "3.jpg is a link out of" in refused(folder)
 
 
 # ---- identity ----------------------------------------------------------------------------------
@@ -386,6 +426,30 @@ def test_reads_what_vidoor_writes(written: Path) -> None:
             clip = clips.read(index)
             level = 100 * label + 10 * int(Path(name).stem)
             assert clip.shape == (4, 3, 24, 32) and (clip == level).all()
+
+
+def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
+    for index in range(3):
+        for number in range(4):
+            still(tmp_path / "a" / f"clip{index}" / f"img_{number:05d}.jpg", 40 * index)
+    video.write(tmp_path / "a" / "clip1.mkv", torch.full((4, 3, 24, 32), 255, dtype=torch.uint8))
+    (tmp_path / "a" / "empty").mkdir()
+    (tmp_path / "a" / ".hidden").mkdir()
+    still(tmp_path / "a" / ".hidden" / "1.jpg", 9)
+    folder = Folder(root=tmp_path, frames=4, size=(24, 32), holdout=0)
+    train = folder.open(0).train
+    assert train.ids == ("a/clip0", "a/clip1", "a/clip1.mkv", "a/clip2")
+    assert [int(train.read(i).float().mean()) for i in range(4)] == [0, 40, 255, 80]
+    before = folder.identity()
+    (tmp_path / "a" / "clip0" / "notes.txt").touch()
+    assert folder.identity() == before
+    (tmp_path / "a" / "clip0" / "img_00002.jpg").rename(tmp_path / "a" / "clip0" / "img_00009.jpg")
+    assert folder.identity() != before
+
+
+def test_files_are_read_where_they_can_do_no_harm(written: Path) -> None:
+    read = Folder(root=written).open(0).train.read
+    assert read.untrusted and pickle.loads(pickle.dumps(read)).untrusted
 
 
 def test_reading_works_in_another_process(written: Path) -> None:

@@ -1,8 +1,6 @@
 """Files that the tests write themselves, and the real ones beside the checkout."""
 
-import socket
 import struct
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,80 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from videos import decode, encode, noise, remux, replaced, scene
 
-from vidoor.data import video
+from vidoor.data import _write, video
 from vidoor.errors import ClipError, DataError
 from vidoor.types import Geometry
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-
-
-def scene(frames: int, height: int = 48, width: int = 64) -> Tensor:
-    """A smooth moving picture: every frame differs from every other, and codecs keep it well."""
-    t, y, x = np.ogrid[:frames, :height, :width]
-    planes = [
-        128 + 100 * np.sin(x / 9 + t / 5) + 0 * y,
-        128 + 100 * np.cos(y / 7 - t / 6) + 0 * x,
-        40 + 2.5 * (t % 60) + 0 * x + 0 * y,
-    ]
-    return torch.from_numpy(np.stack(planes, 1).clip(0, 255).astype(np.uint8))
-
-
-def decode(path: Path) -> Tensor:
-    """The oracle: PyAV from the first frame to the last, nothing left out."""
-    with av.open(str(path)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
-
-
-def encode(
-    path: Path,
-    clip: Tensor,
-    encoder: str,
-    pixels: str = "yuv420p",
-    times: Iterable[int] = range(999),
-    **options: str,
-) -> Path:
-    """Write a clip in a way that the package itself does not."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(encoder, rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt = *clip.shape[2:], pixels
-        for time, frame in zip(times, clip.permute(0, 2, 3, 1).contiguous().numpy(), strict=False):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pixels)
-            picture.pts = time
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
-
-
-def keep(index: int, packet: Any) -> Any:
-    return packet
-
-
-def remux(
-    source: Path, target: Path, change: Any = keep, *, title: str = "", **options: str
-) -> Path:
-    """Copy the packets to another container; ``change`` may put another one in a packet's place."""
-    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
-        new.metadata["title"] = title
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for index, packet in enumerate(p for p in old.demux(video=0) if p.size):
-            changed = change(index, packet)
-            changed.stream = stream
-            new.mux(changed)
-    return target
-
-
-def replaced(packet: Any, data: bytes) -> Any:
-    other = av.Packet(data)
-    other.pts, other.dts, other.duration = packet.pts, packet.dts, packet.duration
-    other.time_base = packet.time_base
-    return other
-
 
 FILES = {"ffv1": "clip.mkv", "h264": "clip.mp4", "mpeg4": "clip.avi"}
 
@@ -165,7 +94,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         partial.touch()
         full()
 
-    monkeypatch.setattr(video, "_encode", start)
+    monkeypatch.setattr(_write, "_encode", start)
     with pytest.raises(DataError, match=r"clip.mkv: cannot be written: No space left on device$"):
         video.write(path, scene(4))
     assert [file.name for file in path.parent.iterdir()] == ["clip.mkv"]
@@ -336,160 +265,6 @@ def test_display_matrix(tmp_path: Path, matrix: tuple[int, ...], upright: Any) -
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     assert torch.equal(video.read(path), upright(plain))
-
-
-# ---- files that are not what they say ----------------------------------------------------------
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(ClipError) as both:
-        video.read(path)
-    with pytest.raises(ClipError) as caught:
-        video.read(path, Geometry(4, 16, 16))
-    assert caught.value.reason == both.value.reason
-    assert caught.value.clip == str(path)
-    assert len(str(caught.value).splitlines()) == 1
-    return caught.value.reason
-
-
-def test_what_is_no_clip_at_all(tmp_path: Path) -> None:
-    assert refused(tmp_path / "none.mp4") == "no such file"
-    assert refused(tmp_path) == "is a folder"
-    (tmp_path / "empty.mp4").touch()
-    assert refused(tmp_path / "empty.mp4") == "empty file"
-    (tmp_path / "text.mp4").write_text("not a clip\n" * 99)
-    assert refused(tmp_path / "text.mp4").startswith("unreadable: Invalid data")
-
-
-def test_a_playlist_in_disguise_reaches_no_network(tmp_path: Path) -> None:
-    """A folder of clips from a stranger must not make the reader call home."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
-        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n"
-        for name in ("list.m3u8", "list.mp4"):
-            (tmp_path / name).write_text(text)
-            assert refused(tmp_path / name).startswith(("unreadable", "no video"))
-        server.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            server.accept()
-
-
-@pytest.mark.parametrize("name", ["http:a.mkv", "concat:a.mkv|b.mkv", "clip%03d.mkv"])
-def test_a_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    video.write(name, clip := scene(2))
-    assert torch.equal(video.read(name), clip)
-
-
-def test_sound_alone(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.mkv"), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        samples = np.zeros((1, 800), np.int16)
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.sample_rate, frame.pts = 8000, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    assert refused(tmp_path / "a.mkv") == "no video stream"
-
-
-def test_no_decoder(tmp_path: Path) -> None:
-    video.write(tmp_path / "a.avi", scene(3), codec="mpeg4")
-    data = (tmp_path / "a.avi").read_bytes().replace(b"FMP4", b"QQQQ").replace(b"fmp4", b"qqqq")
-    (tmp_path / "a.avi").write_bytes(data)
-    assert refused(tmp_path / "a.avi").startswith(("unreadable", "no video stream"))
-
-
-def test_old_code_pages_in_titles_do_no_harm(tmp_path: Path) -> None:
-    video.write(tmp_path / "a.mkv", clip := scene(3))
-    path = remux(tmp_path / "a.mkv", tmp_path / "b.mkv", title="caf~ noir")
-    assert b"caf~" in path.read_bytes()
-    path.write_bytes(path.read_bytes().replace(b"caf~", b"caf\xe9"))
-    assert torch.equal(video.read(path), clip)
-
-
-def test_a_header_that_overstates_its_frames(tmp_path: Path) -> None:
-    video.write(tmp_path / "a.avi", scene(20), codec="mpeg4")
-    data = bytearray((tmp_path / "a.avi").read_bytes())
-    at = data.index(b"strh") + 8 + 32  # AVISTREAMHEADER.dwLength
-    assert struct.unpack_from("<I", data, at) == (20,)
-    struct.pack_into("<I", data, at, 57)
-    (tmp_path / "a.avi").write_bytes(data)
-    assert refused(tmp_path / "a.avi") == "truncated: 20 of 57 frames decode"
-
-
-def cut_off(path: Path, folder: Path, part: float) -> Path:
-    if path.suffix == ".mp4":  # with its index in front, else nothing of it can be read
-        path = remux(path, folder / "front.mp4", movflags="+faststart")
-    data = path.read_bytes()
-    cut = folder / f"cut{path.suffix}"
-    cut.write_bytes(data[: int(len(data) * part)])
-    return cut
-
-
-@pytest.mark.parametrize("part", np.linspace(0.02, 1, 19, endpoint=False).tolist())
-def test_a_cut_file_is_whole_or_refused(coded: Path, tmp_path: Path, part: float) -> None:
-    cut = cut_off(coded, tmp_path, part)
-    try:
-        clip = video.read(cut)
-    except ClipError as error:
-        known = ("truncated: ", "unreadable: ", "damaged: ", "no frames", "no video stream")
-        assert error.reason.startswith(known)
-    else:
-        assert torch.equal(clip, decode(coded)), "read short in silence"
-        assert part > 0.8, "only an index behind the last frame may be missing"
-
-
-def test_lost_frames_are_counted(coded: Path, tmp_path: Path) -> None:
-    """A file whose packets break off: the number that its header gives is in the message."""
-    reason = refused(cut_off(coded, tmp_path, 0.7))
-    assert reason.startswith("truncated: ") and " of 41 frames decode" in reason
-    assert 0 < int(reason.split()[1]) < 41
-
-
-@pytest.mark.parametrize("kept", [1, 2, 20, 40])
-def test_matroska_without_packet_lengths(tmp_path: Path, kept: int) -> None:
-    """Without a frame rate in its header only the steps between frames tell when it should end."""
-    video.write(tmp_path / "a.mkv", scene(41))
-    path = remux(tmp_path / "a.mkv", tmp_path / "b.mkv")
-    with av.open(str(path)) as container:
-        packets = [(p.pos, p.duration) for p in container.demux(video=0) if p.size]
-    assert packets[0][1] == 0
-    assert len(video.read(path)) == 41
-    path.write_bytes(path.read_bytes()[: packets[kept][0]])
-    assert refused(path) == f"truncated: {kept} of 41 frames decode"
-
-
-@settings(max_examples=30, deadline=None)
-@given(index=st.integers(0, 3), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_of_an_ffv1_frame_shows(
-    tmp_path_factory: pytest.TempPathFactory, index: int, place: float, bit: int
-) -> None:
-    """The decoder itself would patch the frame and say nothing."""
-    path = tmp_path_factory.getbasetemp() / "flip.mkv"
-    video.write(path, scene(4, 24, 32))
-    with av.open(str(path)) as container:
-        frame = bytes([*container.demux(video=0)][index])
-    data = bytearray(path.read_bytes())
-    data[data.index(frame) + int(len(frame) * place)] ^= 1 << bit
-    path.write_bytes(data)
-    with pytest.raises(ClipError, match=r"damaged: 1 of 4 frames|truncated: "):
-        video.read(path)
-
-
-def test_damage_inside_an_ffv1_frame(tmp_path: Path) -> None:
-    video.write(tmp_path / "a.mkv", noise(5, 3, 24, 32))
-    data = bytearray((tmp_path / "a.mkv").read_bytes())
-    data[len(data) // 2] ^= 8
-    (tmp_path / "a.mkv").write_bytes(data)
-    assert refused(tmp_path / "a.mkv") == "damaged: 1 of 5 frames fail their checksum"
-
-
-@pytest.mark.parametrize("options", [{}, {"level": "3", "slices": "4"}, {"level": "1"}])
-def test_ffv1_of_others(tmp_path: Path, options: dict[str, str]) -> None:
-    """With several slices, or with no checksums at all."""
-    clip = noise(5, 3, 48, 64)
-    encode(tmp_path / "a.mkv", clip, "ffv1", "bgr0", **options)
-    assert torch.equal(video.read(tmp_path / "a.mkv"), clip)
 
 
 # ---- unusual but sound -------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A poisoned set written to disk and read back: same bytes, same labels, hashes hold."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from vidoor.data.folder import Folder
 from vidoor.data.shapes import Shapes
+from vidoor.data.ucf101 import Layout
 from vidoor.errors import DataError
 from vidoor.poisoning import manifest
 from vidoor.poisoning.poisoner import Poisoner, PoisonPlan, apply
@@ -25,7 +27,7 @@ def written(tmp_path_factory: pytest.TempPathFactory):
     splits = Shapes(train=24, test=8, frames=5, size=(17, 22), classes=4).open(0)
     plan = Poisoner(rate=0.5, cross_ratio=0.5).plan(splits.train, 0)
     poisoned = apply(splits.train, plan, WaNet(s=3.0))
-    manifest.write_set(folder, splits.train, poisoned, plan, "abc", splits.test)
+    manifest.write_set(folder, splits.train, poisoned, plan, "abc", splits.test, Layout())
     return folder, splits, plan, poisoned
 
 
@@ -45,7 +47,9 @@ def test_read_back_as_a_folder_gives_the_same_bytes_and_labels(written):
 
 def test_the_manifest_tells_the_truth(written):
     folder, splits, plan, poisoned = written
-    for index, line in enumerate(manifest.load(folder / manifest.MANIFEST)):
+    told = manifest.load(folder / manifest.MANIFEST)
+    assert [line.split for line in told] == ["train"] * 24 + ["test"] * 8
+    for index, line in enumerate(told[:24]):
         assert line.id == splits.train.ids[index]
         assert (line.label, line.given) == (splits.train.labels[index], poisoned.labels[index])
         assert (line.trigger == "abc") == (index in plan.poisoned)
@@ -53,6 +57,13 @@ def test_the_manifest_tells_the_truth(written):
         assert line.sha256 == manifest.content_hash(poisoned.read(index))
         clean = manifest.content_hash(splits.train.read(index))
         assert (line.sha256 == clean) == (line.trigger is None and line.noise is None)
+    for index, line in enumerate(told[24:]):
+        assert (line.id, line.label) == (splits.test.ids[index], splits.test.labels[index])
+        assert (line.given, line.trigger, line.noise) == (line.label, None, None)
+        assert line.sha256 == manifest.content_hash(splits.test.read(index))
+    for line in told:
+        written = (folder / line.file).read_bytes()
+        assert line.file_sha256 == hashlib.sha256(written).hexdigest()
 
 
 def test_a_clip_with_noise_can_be_made_again_from_its_line(written):
@@ -107,7 +118,7 @@ def named(*ids: str, classes: tuple[str, ...] = ("run",), first: int = 0) -> Cli
 
 def stored(folder: Path, train: ClipSet, test: ClipSet) -> list[int]:
     """The grey levels of all clips, read back through the split files."""
-    manifest.write_set(folder, train, train, PoisonPlan({}), "abc", test)
+    manifest.write_set(folder, train, train, PoisonPlan({}), "abc", test, Layout())
     back = Folder(root=folder, split="01", frames=1, size=(4, 5)).open(0)
     return [int(c.read(i)[0, 0, 0, 0]) for c in (back.train, back.test) for i in range(len(c))]
 
@@ -128,7 +139,7 @@ def test_no_two_clips_share_a_place(tmp_path_factory: pytest.TempPathFactory, id
 def test_a_clip_keeps_its_name_where_it_can_and_its_suffix_where_it_must(tmp_path: Path):
     stored(tmp_path, named("run/0.mkv", "run/0.mp4"), named("x/run/1.avi"))
     names = {file.name for file in tmp_path.rglob("*.mkv")}
-    assert names == {"run__0.mkv", "run__0.mp4.mkv", "x__run__1.mkv"}
+    assert names == {"0.mkv", "0.mp4.mkv", "1.mkv"}
 
 
 def test_names_that_are_not_utf8_or_hold_line_breaks(tmp_path: Path):
@@ -136,15 +147,15 @@ def test_names_that_are_not_utf8_or_hold_line_breaks(tmp_path: Path):
     train = named(f"{odd}/1.mp4", "a\nb.mp4", "\u2028.mp4", classes=(odd,))
     test = named("t.mp4", classes=(odd,), first=3)
     assert stored(tmp_path, train, test) == [0, 1, 2, 3]
-    assert b"caf\xe9" in (tmp_path / "classInd.txt").read_bytes()
+    assert b"caf\xe9" in (tmp_path / "ucfTrainTestlist" / "classInd.txt").read_bytes()
     assert (tmp_path / manifest.MANIFEST).read_bytes().isascii()
     ids = tuple(line.id for line in manifest.load(tmp_path / manifest.MANIFEST))
-    assert ids == train.ids
+    assert ids == train.ids + test.ids
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/tmp", "a\\b", "a\nb", " a", "a\0"])
 def test_a_class_that_is_no_folder_is_refused_before_anything_is_written(tmp_path: Path, name: str):
     clips = named("0.mkv", classes=(name,))
     with pytest.raises(DataError, match=r"^class .* cannot be written: [^\n]*$"):
-        manifest.write_set(tmp_path / "a", clips, clips, PoisonPlan({}), "abc", clips)
+        manifest.write_set(tmp_path / "a", clips, clips, PoisonPlan({}), "abc", clips, Layout())
     assert list(tmp_path.iterdir()) == []

@@ -1,24 +1,28 @@
 """What ``vidoor embed`` and ``vidoor inspect`` do: triggers on files."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
+
 from vidoor import imperceptibility, metrics
 from vidoor.bench import store
 from vidoor.data import cache, video
-from vidoor.data.folder import Folder
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder, whole
-from vidoor.poisoning.manifest import write_set
+from vidoor.poisoning.manifest import SUFFIXES, write_set
 from vidoor.poisoning.poisoner import Poisoner, apply, preflight
 from vidoor.recipe import table
+from vidoor.registry import name_of
 from vidoor.report.sheet import sheet
-from vidoor.types import Geometry, Trigger
+from vidoor.types import Geometry, Quarantined, Trigger
 
 ATTACK = "poisoning.json"
 """In a poisoned folder: how it was made."""
@@ -58,56 +62,79 @@ def embed_file(source: Path, destination: Path, trigger: Trigger) -> dict[str, A
 
 
 @_one_line()
-def embed_folder(
-    source: Path,
+def embed_set(
+    data: Any,
     destination: Path,
     trigger: Trigger,
+    poisoner: Poisoner,
     *,
     seed: int,
-    geometry: tuple[int, int, int],
-    split: str | None,
-    **poisoning: Any,
+    codec: video.Codec = "ffv1",
+    quality: int | None = None,
+    strict: bool = False,
+    workers: int | None = None,
 ) -> dict[str, Any]:
-    """Write a poisoned copy of a folder of classes, with split files and manifest.
+    """Write a poisoned copy of a data set in its own layout, with a manifest.
 
-    ``poisoning`` are options of the ``Poisoner``; ``poisoning.json`` in the copy names them, the
-    trigger and the seed. Clips that cannot be read are left out before the plan is drawn, and
-    named in the document (``"quarantined"``). The set appears under its name only when it is
-    complete. DataError if the destination is not a new or empty folder apart from the source, or
-    the seed not in 0..2^63 - 1.
+    ``data`` is a data set of files, see ``sources.data_set``; its training clips are poisoned, the
+    others stay clean. ``poisoning.json`` in the copy says how it was made. Clips that cannot be
+    read are left out before the plan is drawn; the document names them with those that the lists
+    name wrongly (``"quarantined"``) and, where there are any, counts them by reason
+    (``"left_out"``). With ``strict`` there must be none. The set appears under its name only when
+    it is complete.
+
+    DataError if the destination is not a new or empty folder apart from the source, the seed not
+    in 0..2^63 - 1, or the quality none of the codec.
     """
-    destination = _new_folder(source, destination)
+    destination = _new_folder(data.root, destination)
     if not 0 <= seed < 2**63:
         raise DataError(f"seed is {seed}; give 0 to {2**63 - 1}")
-    frames, height, width = geometry
-    poisoner = _valid(Poisoner, **poisoning)
-    folder = _valid(
-        Folder, root=source.resolve(), split=split, holdout=0.0, frames=frames, size=(height, width)
-    )
-    splits = folder.open(seed)
+    splits = data.open(seed)
+    layout = data.layout()
     preflight(trigger, splits.train)
     poisoner.check_trigger(trigger)
     poisoner.plan(splits.train, seed)  # what it refuses, it refuses before hours of reading
+    _check_codec(splits.train.geometry, codec, quality)
+    _none(splits.reported, strict)
     train, unread = cache.hold(splits.train, "training clips")
-    test, unread_test = cache.hold(splits.test, "test clips")
+    test, unread_test = (
+        cache.hold(splits.test, "test clips") if splits.test.ids else (splits.test, ())
+    )
+    left_out = (*splits.reported, *unread, *unread_test)
+    _none(left_out, strict)
     plan = poisoner.plan(train, seed)
     poisoned = apply(train, plan, trigger)
     about = {"trigger": table(trigger), "poisoning": table(poisoner), "seed": seed}
+    written = {"codec": codec} if quality is None else {"codec": codec, "quality": quality}
     with _whole_folder(destination) as partial:
-        store.write_json(partial / ATTACK, about)
-        counts = write_set(partial, train, poisoned, plan, digest(table(trigger)), test)
-    quarantined = [
-        {"id": _printable(clip.id), "reason": _printable(clip.reason)}
-        for clip in (*unread, *unread_test)
-    ]
-    return {**counts, "quarantined": quarantined}
+        store.write_json(partial / ATTACK, {**about, "kind": name_of(data), **written})
+        counts = write_set(
+            partial, train, poisoned, plan, digest(table(trigger)), test, layout,
+            workers=workers, **written,
+        )  # fmt: skip
+    return {**counts, **_report(left_out)}
 
 
-def _valid(cls: type, **options: Any) -> Any:
-    try:
-        return cls(**options)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+def _check_codec(geometry: Geometry, codec: video.Codec, quality: int | None) -> None:
+    """What the codec refuses, it refuses before hours of reading."""
+    black = torch.zeros(1, 3, geometry.height, geometry.width, dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        video.write(Path(folder, f"clip{SUFFIXES[codec]}"), black, codec=codec, quality=quality)
+
+
+def _none(left_out: Sequence[Quarantined], strict: bool) -> None:
+    if strict and left_out:
+        first = left_out[0]
+        raise DataError(
+            f"{len(left_out)} clips are not as they should be, first {first.id}: {first.reason}; "
+            "mend them, or leave out --strict"
+        )
+
+
+def _report(left_out: Sequence[Quarantined]) -> dict[str, Any]:
+    clips = [{"id": _printable(clip.id), "reason": _printable(clip.reason)} for clip in left_out]
+    counts = Counter(clip["reason"].partition(":")[0] for clip in clips)
+    return {**({"left_out": dict(counts)} if counts else {}), "quarantined": clips}
 
 
 def _apart(source: Path, destination: Path) -> None:

@@ -88,6 +88,10 @@ def embed(
     data = options.pop("data")
     method = component("trigger", options)
     if source.exists() and not is_set(source):
+        if codec != "ffv1" or quality is not None:
+            raise RecipeError(
+                "one clip is written as lossless FFV1; leave --codec and --quality out"
+            )
         document = embed_file(source, destination, method)
     else:
         named = {} if split is None else {"split": split}

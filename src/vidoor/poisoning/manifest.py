@@ -10,12 +10,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
-from vidoor.data.folder import plain
-from vidoor.data.video import write
+from vidoor.data.layout import Clip, Layout
+from vidoor.data.video import VIDEO_SUFFIXES, Codec, read, write
 from vidoor.errors import DataError
 from vidoor.files import whole
 from vidoor.poisoning.poisoner import PoisonPlan
@@ -24,14 +24,20 @@ from vidoor.types import ClipSet, Frames
 
 MANIFEST = "manifest.jsonl"
 
+SUFFIXES: dict[Codec, str] = {"ffv1": ".mkv", "h264": ".mp4", "mpeg4": ".avi"}
+"""How the files of a set end that is written with each codec."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One clip of a poisoned set."""
 
     id: str
+    """The clip in the set that it comes from."""
+
     sha256: str
-    """Hash of the clip's bytes as they are in the set (T×C×H×W order), trigger included."""
+    """Hash of the clip's bytes as they are in the set (T×C×H×W order), trigger included: what its
+    file decodes to, where it was written to one."""
 
     label: int
     """Class index before poisoning."""
@@ -46,7 +52,13 @@ class Line:
     """Seed of the trigger's noise that it carries instead (noise mode), None if it carries none."""
 
     file: str | None = None
-    """Where it was written, relative to the manifest."""
+    """Where it was written, relative to the manifest: its id in the poisoned set."""
+
+    file_sha256: str | None = None
+    """Hash of that file."""
+
+    split: str = "train"
+    """``train``, or ``test`` for the clips that are written beside the poisoned ones."""
 
 
 def content_hash(clip: Frames) -> str:
@@ -57,39 +69,27 @@ def content_hash(clip: Frames) -> str:
 def lines(clean: ClipSet, poisoned: ClipSet, plan: PoisonPlan, trigger: str) -> Iterator[Line]:
     """The manifest of ``poisoned``, which ``plan`` made of ``clean``; reads every clip once."""
     for index in range(len(poisoned)):
-        yield _line(clean, poisoned, plan, trigger, index, poisoned.read(index))
+        line = _line(clean, poisoned, plan, trigger, index)
+        yield replace(line, sha256=content_hash(poisoned.read(index)))
 
 
-def _line(
-    clean: ClipSet,
-    poisoned: ClipSet,
-    plan: PoisonPlan,
-    trigger: str,
-    index: int,
-    clip: Frames,
-    file: str | None = None,
-) -> Line:
+def _line(clean: ClipSet, poisoned: ClipSet, plan: PoisonPlan, trigger: str, index: int) -> Line:
+    """All of a line but for its hashes and its file."""
     return Line(
         id=poisoned.ids[index],
-        sha256=content_hash(clip),
+        sha256="",
         label=clean.labels[index],
         given=poisoned.labels[index],
         trigger=trigger if index in plan.poisoned else None,
         noise=plan.noisy.get(index),
-        file=file,
     )
 
 
 def save(manifest: Iterable[Line], path: Path) -> None:
     """Write the manifest as JSON lines in ASCII, whole or not at all."""
-    _write_lines(path, [json.dumps(asdict(line), ensure_ascii=True) for line in manifest])
-
-
-def _write_lines(path: Path, text: list[str]) -> None:
-    with whole(path) as partial:  # clip names need not be valid UTF-8
-        partial.write_text(
-            "".join(f"{line}\n" for line in text), encoding="utf-8", errors="surrogateescape"
-        )
+    text = "".join(f"{json.dumps(asdict(line), ensure_ascii=True)}\n" for line in manifest)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="ascii")
 
 
 def load(path: Path) -> list[Line]:
@@ -111,71 +111,81 @@ def write_set(
     plan: PoisonPlan,
     trigger: str,
     test: ClipSet,
+    layout: Layout,
+    *,
+    codec: Codec = "ffv1",
+    quality: int | None = None,
+    workers: int | None = None,
 ) -> dict[str, int]:
-    """Write a poisoned training set, and a clean test set beside it, as lossless video.
+    """Write a poisoned training set, and a clean test set beside it, in the form of ``layout``.
 
-    Each clip lies in the folder of the class that the set gives to it; ``classInd.txt`` and split
-    "01" list them in UCF-101's way, so that vidoor's ``folder`` data set and other training code
-    read them back. ``manifest.jsonl`` holds the truth. Returns the counts.
+    What lists and folders say of a clip is the label that the set gives to it; ``manifest.jsonl``
+    holds the truth. Each clip is read, written and let go, by ``workers`` threads (one for each
+    core), which changes no byte. Returns the counts.
 
     Every clip has a place of its own. Raises DataError, before anything is written, for a class
-    name that cannot be a folder's name and stand in a split file.
+    name that the layout cannot hold.
     """
-    places = _places(poisoned, test)
-    ours, tests = places[: len(poisoned)], places[len(poisoned) :]
+    count = len(poisoned)
+    told = [_line(clean, poisoned, plan, trigger, index) for index in range(count)]
+    told += [
+        Line(id=clip, sha256="", label=label, given=label, trigger=None, split="test")
+        for clip, label in zip(test.ids, test.labels, strict=True)
+    ]
+    places = _places(told, clean.classes, layout, SUFFIXES[codec])
 
     def put(index: int) -> Line:
-        clip = poisoned.read(index)
-        write(folder / ours[index], clip)
-        return _line(clean, poisoned, plan, trigger, index, clip, ours[index])
+        clip = poisoned.read(index) if index < count else test.read(index - count)
+        file = folder / places[index]
+        write(file, clip, codec=codec, quality=quality)
+        return replace(
+            told[index],
+            sha256=content_hash(clip if codec == "ffv1" else read(file)),
+            file=places[index],
+            file_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        )
 
-    def put_test(index: int) -> None:
-        write(folder / tests[index], test.read(index))
-
-    pool = ThreadPoolExecutor(os.cpu_count())  # FFmpeg works without the interpreter's lock
+    pool = ThreadPoolExecutor(workers or os.cpu_count())  # FFmpeg works without the lock
     try:
-        written = pool.map(put, range(len(poisoned)))
-        manifest = list(track(written, "writing the poisoned set", len(poisoned)))
-        list(pool.map(put_test, range(len(test))))
+        written = pool.map(put, range(len(told)))
+        manifest = list(track(written, "writing the poisoned set", len(told)))
     finally:
         pool.shutdown(cancel_futures=True)  # after a fault, what was not begun is not begun
-    listed = {
-        "trainlist01.txt": [f"{line.file} {line.given + 1}" for line in manifest],
-        "testlist01.txt": tests,
-    }
+    clips = [Clip(str(line.file), clean.classes[line.given]) for line in manifest]
+    for name, content in layout.lists(clean.classes, clips[:count], clips[count:]).items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file) as partial:
+            partial.write_bytes(content)
     save(manifest, folder / MANIFEST)
-    numbered = [f"{number} {name}" for number, name in enumerate(clean.classes, start=1)]
-    for name, text in {**listed, "classInd.txt": numbered}.items():
-        _write_lines(folder / name, text)
     noisy = {"noisy": len(plan.noisy)} if plan.noisy else {}
     return {"clips": len(clean), "poisoned": len(plan.poisoned), **noisy, "test": len(test)}
 
 
-def _places(*sets: ClipSet) -> list[str]:
-    """Where the clips of all sets go, each in the folder of its given class.
+def _places(
+    told: list[Line], classes: tuple[str, ...], layout: Layout, suffix: str
+) -> dict[int, str]:
+    """Where the clips go, by their index: under their own names, as far as these are free.
 
-    The name says whence a clip came. One that is taken keeps its suffix and, if that is not
-    enough, gets a number: nothing is overwritten, on no file system (some fold case).
+    A name that is taken gets its old class in front if the clip comes from another class, else
+    keeps its old ending; if that is not enough, it gets a number. Clips with a new label give way.
+    Nothing is overwritten, on no file system (some fold case).
     """
-    places: list[str] = []
+    places: dict[int, str] = {}
     taken: set[str] = set()
-    for clips in sets:
-        for name in clips.classes:
-            if not plain(name) or name != " ".join(name.splitlines()).strip():
-                raise DataError(
-                    f"class {name!r} cannot be written: its name must be that of a folder, without "
-                    "separators, line breaks or spaces at its ends; rename it"
-                )
-        for clip, label in zip(clips.ids, clips.labels, strict=True):
-            long = re.sub(r"[\r\n\0]", "_", re.sub(r"[/\\]", "__", clip))
-            short = long.rpartition(".")[0] or long
-            tries = chain((short, long), (f"{long}~{number}" for number in count(2)))
-            name = next(name for name in tries if _key(clips.classes[label], name) not in taken)
-            taken.add(_key(clips.classes[label], name))
-            places.append(f"{clips.classes[label]}/{name}.mkv")
-    assert len(places) == len(taken)
+    for moved, index in sorted((line.label != line.given, i) for i, line in enumerate(told)):
+        line = told[index]
+        folder, slash, name = layout.place(line.id, classes[line.given]).rpartition("/")
+        name = re.sub(r"[\r\n\0\\]", "_", name).strip() or "_"
+        stem, dot, ending = name.rpartition(".")
+        short = stem if stem and dot + ending.lower() in VIDEO_SUFFIXES else name
+        origin = re.sub(r"[^\w-]", "_", classes[line.label])
+        names = chain(
+            (short, f"{origin}__{short}" if moved else name),
+            (f"{name}~{number}" for number in count(2)),
+        )
+        tries = (f"{folder}{slash}{name}" for name in names)
+        free = next(place for place in tries if place.casefold() not in taken)
+        taken.add(free.casefold())
+        places[index] = free + suffix
     return places
-
-
-def _key(folder: str, name: str) -> str:
-    return f"{folder}/{name}".casefold()

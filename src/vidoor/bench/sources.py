@@ -1,0 +1,54 @@
+"""Which data set lies in a folder: recognised by its lists, or named."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from vidoor.data import listed
+from vidoor.errors import DataError
+from vidoor.recipe import component
+from vidoor.registry import lookup, methods
+
+PLAIN = "folder"
+"""What a folder is taken for that holds no lists."""
+
+
+def is_set(source: Path) -> bool:
+    """Whether this is a data set, or the table of one, rather than a clip."""
+    return source.is_dir() or source.suffix.lower() in listed.SUFFIXES
+
+
+def recognise(source: Path) -> str:
+    """The kind of data set that ``source`` is; DataError if its lists are those of several."""
+    if source.is_file():
+        return "manifest"
+    kinds = methods("data").items()
+    found = [kind for kind, cls in kinds if hasattr(cls, "recognises") and cls.recognises(source)]
+    if len(found) > 1:
+        raise DataError(f"{source} looks like {' and like '.join(found)}; say which with --kind")
+    return found[0] if found else PLAIN
+
+
+def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
+    """The data set in ``source``, recognised unless its ``kind`` is given, no clip held out.
+
+    ``source`` is its folder, or the table of a ``manifest``. RecipeError for a kind that there is
+    not, or options that it does not have; DataError for one that cannot be written again.
+    """
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+    kind = kind or recognise(source)
+    cls = lookup("data", kind)
+    if not hasattr(cls, "layout"):
+        writable = ", ".join(
+            name for name, cls in methods("data").items() if hasattr(cls, "layout")
+        )
+        raise DataError(f"data of kind {kind} is not in files; valid: {writable}")
+    root = source.resolve()
+    own: dict[str, Any] = {}
+    if "holdout" in {spec.name for spec in fields(cls)}:
+        own["holdout"] = 0.0
+    if source.is_file():
+        own["file"], root = root.name, root.parent
+    return replace(component("data", {"kind": kind, "root": ".", **own, **options}), root=root)
