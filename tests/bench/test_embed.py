@@ -42,7 +42,7 @@ def poison(source: Path, destination: Path, **options: Any) -> dict[str, Any]:
     """``embed_set`` with options of the data set, of the poisoner and its own, in one go."""
     usual = {"rate": 0.4, "target": 0, "seed": 0, "frames": 4, "size": [24, 30]} | options
     poisoner = Poisoner(rate=usual.pop("rate"), target=usual.pop("target"))
-    own = ("seed", "codec", "quality", "strict", "workers")
+    own = ("seed", "codec", "quality", "workers")
     mine = {name: usual.pop(name) for name in own if name in usual}
     data = data_set(source, usual.pop("kind", None), usual)
     return embed_set(data, destination, TRIGGER, poisoner, **mine)

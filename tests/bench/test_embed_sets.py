@@ -197,17 +197,13 @@ def test_what_is_left_out_is_counted_and_strict_refuses_it(tmp_path: Path) -> No
     assert document["left_out"] == {"missing": 2, "unreadable": 1}
     assert len(document["quarantined"]) == 3
     assert (document["clips"], document["test"]) == (10, 5)
-    for told in (data, replace(data, strict=True)):
-        with pytest.raises(
-            DataError, match=r"clips are (not as they should be|missing), first UCF"
-        ):
-            embed_set(told, tmp_path / "strict", TRIGGER, POISONER, seed=0, strict=True)
+    strict = replace(data, strict=True)
+    with pytest.raises(DataError, match=r"1 clips are missing, first UCF-101/YoYo/v_YoYo_g02_c01"):
+        embed_set(strict, tmp_path / "strict", TRIGGER, POISONER, seed=0)
     (folder / trees.ucf_clip("YoYo", 2, 1)).write_text("not a clip")
     trees.film(folder / trees.ucf_clip("YoYo", 1, 1), 1)
-    with pytest.raises(
-        DataError, match=r"^2 clips are not as they should be, first UCF-101/YoYo/v_"
-    ):
-        embed_set(data, tmp_path / "strict", TRIGGER, POISONER, seed=0, strict=True)
+    with pytest.raises(DataError, match=r"^2 of 18 clips cannot be used: 2 unreadable; first UCF"):
+        embed_set(strict, tmp_path / "strict", TRIGGER, POISONER, seed=0)
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
 
 

@@ -103,7 +103,7 @@ class TestEveryDatasetOfFiles:
     def test_identity_is_of_the_content(self, name: str, tmp_path: Path) -> None:
         data = make(name, tmp_path / "a")
         copy = replace(data, root=shutil.copytree(tmp_path / "a", tmp_path / "b" / "c"))
-        assert data.identity() == copy.identity() == replace(data, strict=True).identity()
+        assert data.identity() == copy.identity() != replace(data, strict=True).identity()
         assert str(tmp_path) not in repr(data.identity())
         (copy.root / copy.open(0).test.ids[0]).write_text("another clip")
         assert data.identity() != copy.identity()

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import av
 import pytest
 import readers
 import torch
@@ -144,6 +146,28 @@ def test_hostile_files(mark: str, tmp_path: Path) -> None:
         "too large: pictures of 4600×4600, at most 16.8 million pixels are read",
         "good",
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit is held on Linux only")
+def test_a_long_file_needs_no_more_memory_than_a_short_one(mark: str, tmp_path: Path) -> None:
+    """400 frames, 180 MB as decoded and more than is held as packets, in 150 MB."""
+    with av.open(str(tmp_path / "long.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25, options={"qmin": "1", "qmax": "1"})
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuvj420p"
+        pixels = torch.randint(0, 256, (480, 640, 3), dtype=torch.uint8).numpy()
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")
+        (packet,) = stream.encode(picture) or stream.encode(None)
+        data = bytes(packet)
+        for index in range(400):
+            copy = av.Packet(data)
+            copy.stream, copy.pts, copy.dts, copy.time_base = stream, index, index, Fraction(1, 25)
+            container.mux(copy)
+    assert (tmp_path / "long.avi").stat().st_size > 2**25
+    for frames in (8, 390):  # a few by themselves, and all one after the other
+        read = Reader(tmp_path, ("long.avi",), Geometry(frames, 24, 32))
+        ((_, clip),) = guarded(read, [0], Limits(memory=0.14, workers=1))
+        assert isinstance(clip, torch.Tensor), clip
+        assert clip.flatten(1).any(1).all()
 
 
 def test_no_clip_pays_for_those_before_it(mark: str) -> None:

@@ -59,3 +59,13 @@ def test_what_is_no_fault_of_a_clip_is_raised():
 
     with pytest.raises(ZeroDivisionError):
         list(quarantine.each(read, range(3)))
+
+
+def test_faults_of_lists_are_counted_in_a_line():
+    assert quarantine.faults([]) == ""
+    one = Quarantined("run/4.avi", "missing")
+    assert quarantine.faults([one]) == "1 fault in the lists: 1 missing (first: run/4.avi)"
+    many = [one, Quarantined("run/5.avi", "listed twice"), Quarantined("a/1.avi", "missing")]
+    assert quarantine.faults(many) == (
+        "3 faults in the lists: 2 missing, 1 listed twice (first: run/4.avi)"
+    )

@@ -14,7 +14,7 @@ from vidoor.errors import ClipError, TrainingError
 from vidoor.poisoning.poisoner import Poisoner, apply
 from vidoor.triggers.spectral import DFT
 from vidoor.victims.augmentation import Augmentation
-from vidoor.victims.loading import Clips, Order, batches, loader, share
+from vidoor.victims.loading import Clips, Order, batches, loader, reading, share
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,8 @@ def clips():
 
 def read(clips, workers=0, order=None, augmentation=Augmentation()):  # noqa: B008 - frozen
     order = order or Order(len(clips), 8, seed=3, epoch=2)
-    return list(batches(loader(Clips(clips, 3, augmentation), order, workers, CPU)))
+    with reading():
+        return list(batches(loader(Clips(clips, 3, augmentation), order, workers, CPU)))
 
 
 @given(size=st.integers(1, 70), parts=st.integers(1, 9))
@@ -115,6 +116,7 @@ def test_a_clip_that_cannot_be_read_is_named(clips, workers):
         read(replace(clips, read=_unreadable), workers)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # told twice
 def test_a_reader_that_dies_is_one_line(clips):
     with pytest.raises(TrainingError, match="a process that reads clips died"):
         read(replace(clips, read=_dead), 1)

@@ -1,6 +1,7 @@
 """Evaluation: bounded batches change nothing, and several views are those written out by hand."""
 
 from math import prod
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_probabilities_of_views_are_averaged(clips):
         sure = torch.nn.Linear(3 * 2 * 16 * 16, 4)
         sure.weight.data.mul_(20)
     network = torch.nn.Sequential(torch.nn.Flatten(), sure)
-    victim = Victim(network, R2Plus1D(), frames=2).eval()
+    levels = SimpleNamespace(mean=(0.5,) * 3, std=(1.0,) * 3)
+    victim = Victim(network, levels, frames=2).eval()
     told = np.array(
         [
             [

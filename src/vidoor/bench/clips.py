@@ -53,7 +53,7 @@ class Attacked:
 def read(work: Work) -> None:
     """Stage ``data``: decode every clip once."""
     splits: Splits = work["data"].open(work["split"])
-    left_out = list(splits.reported)
+    left_out: list[Quarantined] = []
     found: dict[str, Any] = {}
     limits = Limits(seconds=work.runtime.clip_seconds, memory=work.runtime.clip_memory)
     for name in SPLITS:
@@ -65,11 +65,12 @@ def read(work: Work) -> None:
         left_out += lost
     if getattr(work["data"], "strict", False):
         quarantine.refuse_quarantined(left_out, len(splits.train) + len(splits.test))
-    if left_out:
-        say(quarantine.left_out(left_out))
+    for line in (quarantine.faults(splits.reported), quarantine.left_out(left_out)):
+        if line:
+            say(line)
     if identity(work["data"]) != work["content"]:
         raise DataError("the clips changed while they were read; give the same command again")
-    quarantined = [asdict(clip) for clip in left_out]
+    quarantined = [asdict(clip) for clip in (*splits.reported, *left_out)]
     store.write_json(work.folder / CLIPS, {**found, "quarantined": quarantined})
 
 

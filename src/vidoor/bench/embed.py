@@ -13,7 +13,7 @@ import torch
 
 from vidoor import imperceptibility, metrics
 from vidoor.bench import store
-from vidoor.data import cache, video
+from vidoor.data import cache, quarantine, video
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder, whole
@@ -71,7 +71,6 @@ def embed_set(
     seed: int,
     codec: video.Codec = "ffv1",
     quality: int | None = None,
-    strict: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Write a poisoned copy of a data set in its own layout, with a manifest.
@@ -80,7 +79,7 @@ def embed_set(
     others stay clean. ``poisoning.json`` in the copy says how it was made. Clips that cannot be
     read are left out before the plan is drawn; the document names them with those that the lists
     name wrongly (``"quarantined"``) and, where there are any, counts them by reason
-    (``"left_out"``). With ``strict`` there must be none. The set appears under its name only when
+    (``"left_out"``). A ``strict`` set must have none. The set appears under its name only when
     it is complete.
 
     DataError if the destination is not a new or empty folder apart from the source, the seed not
@@ -95,13 +94,13 @@ def embed_set(
     poisoner.check_trigger(trigger)
     poisoner.plan(splits.train, seed)  # what it refuses, it refuses before hours of reading
     _check_codec(splits.train.geometry, codec, quality)
-    _none(splits.reported, strict)
     train, unread = cache.hold(splits.train, "training clips")
     test, unread_test = (
         cache.hold(splits.test, "test clips") if splits.test.ids else (splits.test, ())
     )
     left_out = (*splits.reported, *unread, *unread_test)
-    _none(left_out, strict)
+    if data.strict:
+        quarantine.refuse_quarantined(left_out, len(splits.train) + len(splits.test))
     plan = poisoner.plan(train, seed)
     poisoned = apply(train, plan, trigger)
     about = {"trigger": table(trigger), "poisoning": table(poisoner), "seed": seed}
@@ -120,15 +119,6 @@ def _check_codec(geometry: Geometry, codec: video.Codec, quality: int | None) ->
     black = torch.zeros(1, 3, geometry.height, geometry.width, dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         video.write(Path(folder, f"clip{SUFFIXES[codec]}"), black, codec=codec, quality=quality)
-
-
-def _none(left_out: Sequence[Quarantined], strict: bool) -> None:
-    if strict and left_out:
-        first = left_out[0]
-        raise DataError(
-            f"{len(left_out)} clips are not as they should be, first {first.id}: {first.reason}; "
-            "mend them, or leave out --strict"
-        )
 
 
 def _report(left_out: Sequence[Quarantined]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The stages of a run: what each depends on, and hence where its result lies.
 
-    data ─┬─ poison ─┬─ train poisoned ─┬─ detect (each detector) ─┬──────────────────────────┬─ run
-          │          ├──────────────────┴──────────────────────────┴─ mitigate (each) ────────┤
-          └─ train clean ─── detect (again, where there is nothing to find: controls) ────────┘
+    data ─┬─ poison ─┬─ train poisoned ─┬─ detect (each detector) ─┬─────────────────── run
+          │          ├──────────────────┴──────────────────────────┴─ mitigate (each) ──┤
+          └─ train clean ─── detect (again, where there is nothing to find: controls) ──┘
 
 Detectors that look at a layer of the victim need the stage ``activations`` instead of the victim.
 A stage is a pure function of its parts and of what it needs, and it is given nothing else. Its key

@@ -99,7 +99,7 @@ def embed(
         document = embed_set(
             data_set(source, kind, {**geometry, **named, "strict": strict, **data}),
             destination, method, poisoner,
-            seed=seed, codec=codec, quality=quality, strict=strict, workers=workers,
+            seed=seed, codec=codec, quality=quality, workers=workers,
         )  # fmt: skip
     print_json(document) if json_ else print_flat(document)
 

@@ -73,8 +73,9 @@ class FileSet:
     """Height and width of a clip in pixels."""
 
     strict: bool = False
-    """Refuse lists that name missing clips, clips twice, or test clips that are also for training;
-    else such clips are reported: missing ones are left out, the last kept for training alone."""
+    """Refuse lists that name missing clips, clips twice, or test clips that are also for training,
+    and clips that cannot be read; else these are reported: all but the second are left out, the
+    third of the test alone."""
 
     def __post_init__(self) -> None:
         kind = name_of(self)
@@ -127,8 +128,7 @@ class FileSet:
         clips = (clip.path for clip in [*found.train, *(found.test or ())])
         for name in sorted([*clips, *found.files]):
             digest.update(encoded(f"{name}\0{_content(root / name)}\n"))
-        left_out = ("root", "strict")  # what is strict about a list changes no clip
-        options = {name: value for name, value in asdict(self).items() if name not in left_out}
+        options = {name: value for name, value in asdict(self).items() if name != "root"}
         return options | {"content": digest.hexdigest()}
 
     def folder(self) -> Path:

@@ -94,6 +94,17 @@ def left_out(quarantined: Collection[Quarantined]) -> str:
     return f"{clips} left out: {_counts(quarantined)} (first: {next(iter(quarantined)).id})"
 
 
+def faults(reported: Collection[Quarantined]) -> str:
+    """What to say of lists that do not agree with the clips there are; empty if they do.
+
+    ``3 faults in the lists: 2 missing, 1 listed twice (first: run/4.avi)``
+    """
+    if not reported:
+        return ""
+    count = "1 fault" if len(reported) == 1 else f"{len(reported)} faults"
+    return f"{count} in the lists: {_counts(reported)} (first: {next(iter(reported)).id})"
+
+
 def _counts(quarantined: Collection[Quarantined]) -> str:
     """How many for which kind of reason (what precedes its details), the most frequent first."""
     kinds = Counter(clip.reason.partition(":")[0] for clip in quarantined)

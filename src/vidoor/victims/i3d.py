@@ -176,7 +176,7 @@ class I3D(Pretrained):
     penultimate = "avg_pool"
     presets: ClassVar[Presets] = {
         "paper": {"bn_momentum": 0.01},
-        "small": {"width": 16, "depth": (1, 1), "dropout": 0.0, "stem_pools": False},
+        "small": {"width": 8, "depth": (1, 1), "dropout": 0.0, "stem_pools": False},
     }
     checkpoints: ClassVar[Checkpoints] = {
         "kinetics400": Source(

@@ -5,6 +5,7 @@ many train, or where an interrupted epoch goes on.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -115,12 +116,19 @@ def _same(batch: Any) -> Any:
 
 def batches(source: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     """Frames B×T×C×H×W (uint8) and labels B of each batch of a ``loader``. Raises what reading a
-    clip raised, and TrainingError where a process of the loader died."""
+    clip raised."""
+    for batch in source:
+        if isinstance(batch, VidoorError):
+            raise batch
+        yield batch[0], batch[1]
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """A block that reads batches: TrainingError where a process of the loader died, which torch
+    tells wherever the block happens to be."""
     try:
-        for batch in source:
-            if isinstance(batch, VidoorError):
-                raise batch
-            yield batch[0], batch[1]
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -151,7 +151,7 @@ class S3D(Pretrained):
     penultimate = "avgpool"
     presets: ClassVar[Presets] = {
         "paper": {"bn_momentum": 0.001},
-        "small": {"width": 16, "depth": (1, 1), "dropout": 0.0, "stem_pools": False},
+        "small": {"width": 8, "depth": (1, 1), "dropout": 0.0, "stem_pools": False},
     }
     checkpoints: ClassVar[Checkpoints] = {
         "kinetics400": Source("https://download.pytorch.org/models/s3d-d76dad2f.pth", "d76dad2f")

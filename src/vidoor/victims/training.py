@@ -19,7 +19,7 @@ from vidoor.victims._loop import Loop, optimizer_of
 from vidoor.victims._processes import Processes, launched, pick_device
 from vidoor.victims.checkpoint import Checkpoint, Keeper
 from vidoor.victims.config import Training
-from vidoor.victims.loading import Clips, Order, loader
+from vidoor.victims.loading import Clips, Order, loader, reading
 from vidoor.victims.prediction import predict
 from vidoor.victims.tracking import tracking
 
@@ -69,6 +69,7 @@ def fit(
     source = loader(Clips(clips, seed, config.augmentation()), order, workers, processes.device)
     with (
         processes.watched(name),
+        reading(),
         tracking(tracker if processes.main else None, logs, name, config) as log,
         meter.metered() as cost,
     ):
