@@ -23,7 +23,7 @@ from vidoor.document import Document, digest
 from vidoor.errors import RecipeError, unknown
 from vidoor.poisoning.poisoner import Poisoner
 from vidoor.registry import GROUPS, lookup, name_of, names
-from vidoor.victims.training import Training
+from vidoor.victims.training import CHECKPOINT_EVERY, Training
 
 SEEDS = range(2**63)
 """Valid seeds."""
@@ -75,12 +75,24 @@ class Runtime:
     tracker: str | None = None
     """Where training is also logged: ``tensorboard``, ``wandb`` or ``mlflow``."""
 
+    readers: int = 0
+    """Processes of a training that read its clips ahead. Clips that are held, sets of up to 4 GiB,
+    need none."""
+
+    checkpoint_every: float = CHECKPOINT_EVERY
+    """Seconds between two checkpoints within an epoch."""
+
     slurm: Mapping[str, Any] = field(default_factory=dict)
     """What submitit is told beside threads and GPUs, e.g. ``slurm_partition``, ``timeout_min``."""
 
     def __post_init__(self) -> None:
         if not 0 < self.gpus < math.inf:
             raise ValueError(f"gpus must be a number > 0, not {self.gpus}")
+        if not (0 <= self.readers <= 1024 and 0 <= self.checkpoint_every < math.inf):
+            raise ValueError(
+                "readers must be in 0..1024 and checkpoint_every a number >= 0, not "
+                f"{self.readers} and {self.checkpoint_every}"
+            )
         limits = (self.clip_seconds, self.clip_memory, self.cache_limit)
         if not all(0 < limit < math.inf for limit in limits):
             raise ValueError(

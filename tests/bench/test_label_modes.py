@@ -49,7 +49,7 @@ def by_arm(folders) -> dict[str, tuple[dict, dict]]:
 
 
 def test_every_mode_from_recipe_to_record(perform, tmp_path, monkeypatch):
-    def confused(victim, clips):
+    def confused(victim, clips, views):
         labels = np.array(clips.labels)
         return np.where(labels == 3, 1, labels)
 
@@ -155,7 +155,15 @@ def test_a_folder_is_poisoned_by_any_rule(folder, vidoor_command, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    assert counts == {"clips": 20, "poisoned": 3, "noisy": 6, "test": 0, "quarantined": []}
+    assert counts == {
+        "kind": "folder",
+        "clips": 20,
+        "poisoned": 3,
+        "noisy": 6,
+        "test": 0,
+        "left_out": {},
+        "quarantined": [],
+    }
     told = json.loads((out / "poisoning.json").read_text())
     assert told["poisoning"]["labels"] == "clean-label"
     assert (told["trigger"]["kind"], told["trigger"]["s"], told["seed"]) == ("wanet", 3.0, 0)

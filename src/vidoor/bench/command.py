@@ -1,10 +1,11 @@
 """What commands ask of the bench. What is heavy is loaded only where there is work to do."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidoor.bench.status import recall, remember, survey
-from vidoor.document import Document
+from vidoor.document import Document, override
 from vidoor.errors import RecipeError
 from vidoor.progress import say
 
@@ -22,12 +23,20 @@ def perform(document: Document, out: Path | None) -> tuple[list[Path], list["Fai
     if known is not None:
         say(f"complete already: {len(known['cells'])} runs in {place}")
         return [place / cell["run"] for cell in known["cells"]], []
+    from vidoor.bench import trained
     from vidoor.bench.plan import asked, plan
     from vidoor.bench.sweep import sweep
+    from vidoor.victims.company import company
+    from vidoor.victims.training import launched
 
+    if launched() > 1:
+        document = override(document, ["runtime.executor=here"])
     cells = plan(document, place)
-    remember(document, place, asked(cells))
-    swept = sweep(cells)
+    with company(cells[0].recipe.runtime.device, trained.join) as working:
+        if not working:
+            sys.exit(0)
+        remember(document, place, asked(cells))
+        swept = sweep(cells)
     return list(swept.folders), list(swept.failures)
 
 

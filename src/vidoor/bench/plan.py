@@ -127,7 +127,7 @@ def _opened(data: Any, seed: int) -> Splits:
 def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
     """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
     batch, (frames, height, width) = recipe.training.batch_size, clips.geometry
-    seen = recipe.training.frames or frames
+    seen, parts = recipe.training.frames or frames, recipe.training.accumulate
     if seen > frames:
         raise RecipeError(
             f"training.frames = {seen} is more than the {frames} frames of the clips; give at "
@@ -136,7 +136,8 @@ def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
     try:
         with torch.device("meta"):
             network = recipe.victim.build(len(clips.classes)).train()
-            for size in {min(batch, len(clips)), len(clips) % batch or batch}:
+            sizes = {min(batch, len(clips)), len(clips) % batch or batch}
+            for size in {part for whole in sizes for part in _parts(whole, parts)}:
                 network(torch.empty(size, 3, seen, height, width))
     except NotImplementedError:
         return  # some operations have no dry form, yet train; refusing them would be wrong
@@ -148,6 +149,11 @@ def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
     parameters = sum(p.numel() for p in network.parameters())
     if parameters > LARGEST:
         raise RecipeError(f"the victim would have {parameters:.3g} parameters; lower its width")
+
+
+def _parts(size: int, parts: int) -> set[int]:
+    """Sizes of the parts that a batch is worked off in."""
+    return {part for part in (size // parts, -(-size // parts)) if part}
 
 
 def asked(cells: Sequence[Cell]) -> Asked:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vidoor import metrics
 from vidoor.bench import store
@@ -14,6 +15,7 @@ from vidoor.poisoning.labels import Claim
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet
 from vidoor.victims import victim as victims
+from vidoor.victims.company import first, summon
 from vidoor.victims.training import fit, pick_device, predict
 from vidoor.victims.victim import Victim
 
@@ -26,13 +28,15 @@ def train(work: Work) -> None:
     clips = clean(work)
     attack = attacked(work, clips) if "poison" in work.needs else None
     labels = np.asarray(clips.test.labels)
+    views, runtime = work["training"].views, work.runtime
 
     def measure(victim: Victim) -> dict[str, float]:
-        measured = {"acc": metrics.accuracy(predict(victim, clips.test), labels)}
+        measured = {"acc": metrics.accuracy(predict(victim, clips.test, views), labels)}
         if attack is not None:
-            measured["asr"] = asr(work, predict(victim, attack.triggered), clips.test)
+            measured["asr"] = asr(work, predict(victim, attack.triggered, views), clips.test)
         return measured
 
+    summon(work)
     victim, history = fit(
         _build(work, clips.train, work["seed"]),
         clips.train if attack is None else attack.poisoned,
@@ -40,11 +44,24 @@ def train(work: Work) -> None:
         seed=work["seed"],
         checkpoint=work.folder / store.CHECKPOINT,
         name="clean victim" if attack is None else "poisoned victim",
-        device=work.runtime.device,
+        checkpoint_every=runtime.checkpoint_every,
+        device=runtime.device,
+        workers=runtime.readers,
+        together=True,
+        tracker=runtime.tracker,
+        logs=runtime.out / "logs" / work.folder.name,
         measure=measure,
     )
+    if not first():
+        return
     keep(work, victim, clips, attack)
     store.write_json(work.folder / HISTORY, history)
+
+
+def join(work: Work) -> None:
+    """Take part in the stage ``train`` that another process makes."""
+    torch.set_num_threads(work.runtime.threads)
+    train(work)
 
 
 def keep(work: Work, victim: Victim, clips: Clean, attack: Attacked | None) -> None:
@@ -69,9 +86,10 @@ def _weights_hash(victim: Victim) -> str:
 
 def _rates(work: Work, victim: Victim, test: ClipSet, triggered: ClipSet) -> dict[str, float]:
     """ACC, and ASR in both variants; where an attack has sources, also that of other classes."""
-    labels, attacked = np.asarray(test.labels), predict(victim, triggered)
+    labels, views = np.asarray(test.labels), work["training"].views
+    attacked = predict(victim, triggered, views)
     rates = {
-        "acc": metrics.accuracy(predict(victim, test), labels),
+        "acc": metrics.accuracy(predict(victim, test, views), labels),
         "asr": asr(work, attacked, test),
         "asr_paper": asr(work, attacked, test, "paper"),
     }
