@@ -22,6 +22,7 @@ from vidoor.errors import DataError, RecipeError, VidoorError, unknown
 from vidoor.poisoning.poisoner import preflight
 from vidoor.recipe import Recipe, identity, parse, table
 from vidoor.types import ClipSet, Splits
+from vidoor.victims.victim import Victim
 
 LARGEST = 2e9
 """Parameters of the largest victim that is tried."""
@@ -102,6 +103,9 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
             detector.check(len(train), train.geometry)
     for name, mitigation in recipe.mitigation.items():
         _check_verdict(recipe, name, mitigation)
+        if hasattr(mitigation, "check"):
+            parts = (mitigation, recipe.victim, recipe.training, shape)
+            looked.once(partial(_check_layers, recipe, mitigation, train), *parts)
 
 
 def _check_verdict(recipe: Recipe, name: str, mitigation: Any) -> None:
@@ -115,6 +119,16 @@ def _check_verdict(recipe: Recipe, name: str, mitigation: Any) -> None:
         raise RecipeError(
             f"mitigation.{name}.detector: {unknown(f'{wanted} detector', judged, valid)}"
         )
+
+
+def _check_layers(recipe: Recipe, mitigation: Any, clips: ClipSet) -> None:
+    """VidoorError if a mitigation cannot work on the layers that it names."""
+    try:
+        with torch.device("meta"):
+            network = recipe.victim.build(len(clips.classes))
+            mitigation.check(Victim(network, recipe.victim, recipe.training.frames), clips.geometry)
+    except NotImplementedError:
+        return  # some operations have no dry form
 
 
 def _opened(data: Any, seed: int) -> Splits:
