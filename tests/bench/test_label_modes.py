@@ -155,15 +155,7 @@ def test_a_folder_is_poisoned_by_any_rule(folder, vidoor_command, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    assert counts == {
-        "kind": "folder",
-        "clips": 20,
-        "poisoned": 3,
-        "noisy": 6,
-        "test": 0,
-        "left_out": {},
-        "quarantined": [],
-    }
+    assert counts == {"clips": 20, "poisoned": 3, "noisy": 6, "test": 0, "quarantined": []}
     told = json.loads((out / "poisoning.json").read_text())
     assert told["poisoning"]["labels"] == "clean-label"
     assert (told["trigger"]["kind"], told["trigger"]["s"], told["seed"]) == ("wanet", 3.0, 0)

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from published import lacking, parameters, published, shapes
 
+from vidoor.victims import _tokens, weights
 from vidoor.victims import victim as victims
-from vidoor.victims import weights
 from vidoor.victims.timesformer import TimeSformer
 from vidoor.victims.videomae import VideoMAE
 
@@ -113,6 +115,26 @@ def test_time_and_place_matter():
             torch.nn.init.normal_(parameter)
         for axis in (2, 3):
             assert not torch.allclose(network(x), network(x.flip(axis)))
+
+
+@given(st.integers(-3, 3), st.integers(4, 16), st.sampled_from([(8, 16), (16, 64), (12, 30)]))
+def test_heads_can_look_at_a_frame_that_is_so_far_away(offset, frames, shape):
+    query, key = _tokens.looking(offset, *shape)
+    places = _tokens.positions(frames, shape[1])[0]
+    scores = (places @ query.T) @ (places @ key.T).T
+    for frame in range(max(0, -offset), min(frames, frames - offset)):
+        assert scores[frame].argmax() == frame + offset
+
+
+def test_fresh_temporal_heads_look_at_the_frames_about_theirs():
+    """Without anything to see, the first at the next frame and the second at the one before."""
+    network = TimeSformer(width=64, depth=1, heads=4, patch=8, frames=8, size=16).build(2).eval()
+    layer = network.timesformer.encoder.layer[0].temporal_attention.attention
+    places = network.timesformer.embeddings.time_embeddings
+    attention = layer(places, output_attentions=True)[1][0]
+    assert attention[0, :-1].argmax(1).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert attention[1, 1:].argmax(1).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert attention[2, :-2].argmax(1).tolist() == [2, 3, 4, 5, 6, 7]
 
 
 def test_other_sizes_use_the_nearest_positions():

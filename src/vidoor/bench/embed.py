@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ import torch
 
 from vidoor import imperceptibility, metrics
 from vidoor.bench import store
-from vidoor.data import cache, quarantine, video
+from vidoor.data import cache, clipcache, quarantine, video
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder, whole
@@ -88,16 +89,17 @@ def embed_set(
     destination = _new_folder(data.root, destination)
     if not 0 <= seed < 2**63:
         raise DataError(f"seed is {seed}; give 0 to {2**63 - 1}")
+    before = data.identity()
     splits = data.open(seed)
     layout = data.layout()
     preflight(trigger, splits.train)
     poisoner.check_trigger(trigger)
     poisoner.plan(splits.train, seed)  # what it refuses, it refuses before hours of reading
     _check_codec(splits.train.geometry, codec, quality)
-    train, unread = cache.hold(splits.train, "training clips")
-    test, unread_test = (
-        cache.hold(splits.test, "test clips") if splits.test.ids else (splits.test, ())
-    )
+    root = clipcache.usual()
+    hold = partial(cache.hold, cache=None if root is None else clipcache.Cache(root))
+    train, unread = hold(splits.train, "training clips")
+    test, unread_test = hold(splits.test, "test clips") if splits.test.ids else (splits.test, ())
     left_out = (*splits.reported, *unread, *unread_test)
     if data.strict:
         quarantine.refuse_quarantined(left_out, len(splits.train) + len(splits.test))
@@ -105,12 +107,14 @@ def embed_set(
     poisoned = apply(train, plan, trigger)
     about = {"trigger": table(trigger), "poisoning": table(poisoner), "seed": seed}
     written = {"codec": codec} if quality is None else {"codec": codec, "quality": quality}
-    with _whole_folder(destination) as partial:
-        store.write_json(partial / ATTACK, {**about, "kind": name_of(data), **written})
+    with _whole_folder(destination) as folder:
+        store.write_json(folder / ATTACK, {**about, "kind": name_of(data), **written})
         counts = write_set(
-            partial, train, poisoned, plan, digest(table(trigger)), test, layout,
+            folder, train, poisoned, plan, digest(table(trigger)), test, layout,
             workers=workers, **written,
         )  # fmt: skip
+        if data.identity() != before:  # large sets are read twice
+            raise DataError("the clips changed while they were read; give the same command again")
     return {**counts, **_report(left_out)}
 
 

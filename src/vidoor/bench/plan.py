@@ -141,6 +141,8 @@ def _opened(data: Any, seed: int) -> Splits:
 def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
     """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
     batch, (frames, height, width) = recipe.training.batch_size, clips.geometry
+    if hasattr(recipe.victim, "check"):
+        recipe.victim.check()
     seen, parts = recipe.training.frames or frames, recipe.training.accumulate
     if seen > frames:
         raise RecipeError(

@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from vidoor.data import listed
-from vidoor.errors import DataError
+from vidoor.data import listed, ucf101
+from vidoor.data.folder import PLACES
+from vidoor.errors import DataError, RecipeError
 from vidoor.recipe import component
 from vidoor.registry import lookup, methods
 
@@ -30,15 +31,35 @@ def recognise(source: Path) -> str:
     return found[0] if found else PLAIN
 
 
+def _recognised(source: Path, options: Mapping[str, Any]) -> str:
+    """The kind of the set; DataError where lists would be ignored, and test clips poisoned."""
+    kind = recognise(source)
+    lists = ucf101.splits(source, PLACES) if kind == PLAIN else []
+    if lists and "split" not in options:
+        raise DataError(
+            f"{source} has lists of the splits {', '.join(lists)} and no classInd.txt; say which "
+            f"split with --split {lists[0]}, or --kind folder to poison all clips"
+        )
+    return kind
+
+
 def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     """The data set in ``source``, recognised unless its ``kind`` is given, no clip held out.
 
     ``source`` is its folder, or the table of a ``manifest``. RecipeError for a kind that there is
     not, or options that it does not have; DataError for one that cannot be written again.
     """
-    if not source.exists():
+    if given := sorted({"kind", "root", "file"} & set(options)):
+        raise RecipeError(
+            f"data.{given[0]} is told by the source and --kind; leave it out of the options"
+        )
+    try:
+        there = source.exists()
+    except OSError as error:
+        raise DataError(f"{str(source)[:100]}: {error.strerror}") from None
+    if not there:
         raise DataError(f"{source}: no such file or folder")
-    kind = kind or recognise(source)
+    kind = kind or _recognised(source, options)
     cls = lookup("data", kind)
     if not hasattr(cls, "layout"):
         writable = ", ".join(

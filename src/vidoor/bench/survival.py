@@ -11,22 +11,20 @@ happened to the warp. So the difference is compared with what the trigger does t
 clip, too.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Inexact
 
 from vidoor import metrics
 from vidoor.bench.samples import Clips, published, samples
-from vidoor.data import video
-from vidoor.errors import DataError, unknown
+from vidoor.data.transcoding import transcode
 from vidoor.progress import track
 from vidoor.report.layout import Column, Mean, Table, Unit
 from vidoor.types import Frames, Geometry, Trigger
@@ -82,24 +80,6 @@ def survival(
     coded, coded_triggered = (transcode(each, codec, quality) for each in (clip, triggered))
     pattern = _pattern(trigger, clip)
     return compare(clip, triggered, coded, coded_triggered, trigger(coded), pattern)
-
-
-def transcode(clip: Frames, codec: str, quality: int | None = None) -> Frames:
-    """The clip after it was written with ``codec`` and read back; no file stays behind.
-
-    DataError (one line) for an unknown codec or a quality that does not fit it.
-    """
-    codecs: tuple[video.Codec, ...] = get_args(video.Codec)
-    known = next((each for each in codecs if each == codec), None)
-    if known is None:
-        raise DataError(unknown("codec", codec, codecs))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "clip.mkv")
-        try:
-            video.write(file, clip, codec=known, quality=quality)
-        except DataError as error:  # the name of a temporary file says nothing to anyone
-            raise DataError(str(error).removeprefix(f"{file}: ")) from None
-        return video.read(file)
 
 
 def compare(

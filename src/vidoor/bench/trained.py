@@ -106,13 +106,15 @@ def asr(work: Work, predicted: np.ndarray, test: ClipSet, claim: Claim = "strict
 
 def load(work: Work, need: str, clips: ClipSet) -> Victim:
     """The victim that the stage ``need`` has made, on the device of this process."""
-    victim = _build(work, clips, seed=0)
+    # Weights to begin with are not asked for: these are its own.
+    victim = _build(work, clips, seed=0, pretrained=False)
     victims.load(victim, work.needs[need] / WEIGHTS)
     return victim.to(pick_device(work.runtime.device)).eval()
 
 
-def _build(work: Work, clips: ClipSet, seed: int) -> Victim:
-    return victims.build(work["victim"], len(clips.classes), seed, work["training"].frames)
+def _build(work: Work, clips: ClipSet, seed: int, *, pretrained: bool = True) -> Victim:
+    frames = work["training"].frames
+    return victims.build(work["victim"], len(clips.classes), seed, frames, pretrained=pretrained)
 
 
 def measured(folder: Path) -> Any:

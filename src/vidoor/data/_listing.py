@@ -176,6 +176,7 @@ def settle(
     kept: list[list[Clip]] = []
     reported: list[Quarantined] = []
     earlier: dict[str, str] = {}
+    named: dict[str, str] = {}  # a link to a clip is that clip
     for source, clips in parts:
         mine: dict[str, str] = {}
         faults: dict[str, dict[str, None]] = {MISSING: {}, TWICE: {}, LEAKED: {}}
@@ -184,6 +185,7 @@ def settle(
             if at is None:
                 faults[MISSING][path] = None
                 continue
+            at = named.setdefault(os.path.realpath(root / at), at)
             other = mine.get(at) or earlier.get(at) or label
             if other != label:
                 raise DataError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidoor.data import _holdout, ucf101
-from vidoor.data._listing import FileSet, Listing, clips_in
+from vidoor.data._listing import FileSet, Listing, Part, clips_in, settle
 from vidoor.data._listing import Reader as Reader  # offered here, with what it reads
 from vidoor.data._lists import folders, joined
 from vidoor.data.layout import Clip, in_folder
@@ -57,15 +57,16 @@ class Folder(FileSet):
             return ucf101.listing(root, self.split, "", PLACES, self.strict)
         files, classes = ucf101.numbered(root, PLACES)
         if (root / "train").is_dir() and (root / "test").is_dir():
-            train, test = _clips(root, "train/"), _clips(root, "test/")
+            parts = [Part(part, _clips(root, f"{part}/")) for part in ("train", "test")]
+            (train, test), reported = settle(root, parts, self.strict)
         else:
-            train, test = _clips(root, ""), None
+            train, test, reported = _clips(root, ""), None, []
         present = {clip.label for clip in [*train, *(test or ())]}
         if files and (strange := sorted(present.symmetric_difference(classes))):
             raise DataError(
                 f"{root}: its folders and {files[0]} differ in class {', '.join(strange)}"
             )
-        return Listing(classes or tuple(sorted(present)), train, test, files)
+        return Listing(classes or tuple(sorted(present)), train, test, files, reported)
 
     def layout(self) -> "ucf101.Layout | Layout":
         """The same folders, and the same lists where there are any."""

@@ -32,6 +32,21 @@ def positions(count: int, width: int) -> Tensor:
     return torch.where(even, angle.sin(), angle.cos())[None].float()
 
 
+def looking(offset: int, rows: int, width: int) -> tuple[Tensor, Tensor]:
+    """Queries and keys, rows×width each, by which position p attends most to p + ``offset``.
+
+    A query is the sines and cosines of the first ``rows // 2`` pairs, turned on by ``offset``; a
+    key is those of its own position.
+    """
+    query, key = torch.zeros(rows, width), torch.zeros(rows, width)
+    for sine in range(0, rows - 1, 2):
+        angle = torch.tensor(offset * 10000 ** (-sine / width))
+        turn = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()]).reshape(2, 2)
+        query[sine : sine + 2, sine : sine + 2] = turn
+        key[sine : sine + 2, sine : sine + 2] = torch.eye(2)
+    return query, key
+
+
 def check(width: int, depth: int, heads: int, patch: int) -> None:
     """ValueError, one line, for a size that there is no network of."""
     if min(depth, heads, patch) < 1:

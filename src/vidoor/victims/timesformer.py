@@ -5,13 +5,13 @@ defaults this is the base model with divided attention, with the parameter names
 ``facebook/timesformer-base-finetuned-k400``.
 
 Departures: clips of any size go in; the learnt positions are those of ``frames`` and ``size``, and
-are taken from the nearest ones where a clip has other sizes. Fresh positions are sines and cosines,
-and fresh weights of small networks as large as their width asks for; from the published beginnings
-(0.02, and 0 in time) a small network learns far more slowly.
+are taken from the nearest ones where a clip has other sizes. Fresh weights are not all random: from
+random ones a small network learns the axis along which things move and not the direction, see
+``_begin``.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,48 @@ from vidoor.victims import _tokens
 from vidoor.victims._download import Source
 from vidoor.victims.weights import Checkpoints, Presets, Pretrained
 
+SHARPNESS = 2.0
+"""How much fresh temporal heads prefer their frame."""
+
 
 class _First(nn.Module):
     """The class token: the first of B×N×D."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0]
+
+
+@torch.no_grad()
+def _begin(model: Any, config: "TimeSformer") -> None:
+    """Fresh weights that see the order of frames from the start.
+
+    The first numbers of a token begin as its time alone, the others as its place and patch, and
+    each temporal head attends by time to one frame: the next, the one before, the one after the
+    next, and so on. (Attention is easier to learn from such beginnings: Trockman and Kolter,
+    "Mimetic Initialization of Self-Attention Layers", ICML 2023.) All of it is trained.
+    """
+    width, rows = config.width, config.width // config.heads
+    time = min(rows, width // 4)
+    embeddings = model.embeddings
+    embeddings.time_embeddings.zero_()[..., :time] = _tokens.positions(config.frames, width)[
+        ..., :time
+    ]
+    place = embeddings.position_embeddings
+    place.zero_()[..., time:] = _tokens.positions(place.shape[1], width - time)
+    embeddings.patch_embeddings.projection.weight[:time] = 0
+    for layer in model.encoder.layer:
+        attention = layer.temporal_attention
+        query, key, value = attention.attention.qkv.weight.view(3, width, width)
+        for head in range(config.heads):
+            offset = (head // 2 + 1) * (-1) ** head
+            looking, seen = _tokens.looking(offset, time, width)
+            at = slice(head * rows, head * rows + time)
+            for weight, mine in ((query, looking), (key, seen)):
+                weight[head * rows : (head + 1) * rows] = 0
+                weight[at] = SHARPNESS * mine
+        nn.init.orthogonal_(value)
+        nn.init.orthogonal_(attention.output.dense.weight)
+        nn.init.eye_(layer.temporal_dense.weight)
 
 
 class TimeSformerNetwork(nn.Module):
@@ -51,10 +87,7 @@ class TimeSformerNetwork(nn.Module):
         model = TimesformerForVideoClassification(settings)
         self.patch = config.patch
         self.timesformer = model.timesformer
-        embeddings = self.timesformer.embeddings
-        with torch.no_grad():
-            for positions in (embeddings.time_embeddings, embeddings.position_embeddings):
-                positions.copy_(_tokens.positions(*positions.shape[1:]))
+        _begin(self.timesformer, config)
         self.pool = _First()
         self.classifier = model.classifier
 
@@ -99,7 +132,7 @@ class TimeSformer(Pretrained):
     penultimate = "pool"
     presets: ClassVar[Presets] = {
         "paper": {},
-        "small": {"width": 64, "depth": 2, "heads": 4, "patch": 8, "size": 32},
+        "small": {"width": 32, "depth": 2, "heads": 4, "patch": 4, "size": 32},
     }
     checkpoints: ClassVar[Checkpoints] = {
         f"kinetics{classes}": Source(

@@ -71,6 +71,7 @@ class Victim(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        self.architecture = architecture
         self.frames = frames
         for name in ("mean", "std"):
             value = torch.tensor(getattr(architecture, name)).reshape(1, 3, 1, 1, 1)

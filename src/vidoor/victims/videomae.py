@@ -83,7 +83,7 @@ class VideoMAE(Pretrained):
     penultimate = "fc_norm"
     presets: ClassVar[Presets] = {
         "paper": {},
-        "small": {"width": 64, "depth": 2, "heads": 4, "patch": 8},
+        "small": {"width": 32, "depth": 2, "heads": 4, "patch": 4},
     }
     checkpoints: ClassVar[Checkpoints] = {
         "kinetics400": Source(
