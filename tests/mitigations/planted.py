@@ -1,6 +1,8 @@
 """A victim that is made by hand: a linear layer over the whole clip, with a backdoor of one pattern
 that clean clips do not have."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -22,6 +24,9 @@ class Plain:
     penultimate = "0"
     stages = ()
 
+    def build(self, classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), classes))
+
 
 def planted(seed: int = 0) -> tuple[Victim, ClipSet, np.ndarray]:
     """A victim that says ``TARGET`` of any clip with the pattern [c, t, h, w] (grey levels, to be
@@ -30,7 +35,7 @@ def planted(seed: int = 0) -> tuple[Victim, ClipSet, np.ndarray]:
     # Orthogonal pictures: one for each class, and the pattern.
     pictures = torch.linalg.qr(torch.randn(2 * 3 * 64, CLASSES + 1, generator=rng))[0].T
     pictures = pictures.reshape(-1, *SHAPE) * pictures.shape[1] ** 0.5
-    network = nn.Sequential(nn.Flatten(), nn.Linear(pictures[0].numel(), CLASSES))
+    network = Plain().build(CLASSES)
     weight = pictures[:CLASSES].flatten(1) * 0.1
     weight[TARGET] += 0.6 * pictures[-1].flatten()
     with torch.no_grad():
