@@ -241,6 +241,9 @@ def test_the_command(tmp_path: Path, vidoor_command: Any) -> None:
         (("--kind", "hmdb51", "--split", "7"), "unknown split '7'; valid: 1, 2, 3"),
         (("--kind", "hmdb"), "unknown data kind 'hmdb'; valid: folder, gsl, hmdb51, manifest"),
         (("--kind", "manifest", "--split", "1"), "unknown key 'split'"),
+        (("--kind", "hmdb51", "--set", "data.kind=folder"), "data.kind is told by the source and"),
+        (("--kind", "hmdb51", "--set", "data.root=/etc"), "data.root is told by the source and"),
+        (("--set", "data=3"), "data must be a table of options, e.g. data.strict=true, not 3"),
         (("--kind", "hmdb51", "--codec", "av1"), "'av1' is not one of 'ffv1', 'h264', 'mpeg4'"),
     ]
     for more, message in refusals:
@@ -256,3 +259,43 @@ def test_the_command(tmp_path: Path, vidoor_command: Any) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"clips": 18, "poisoned": 10, "test": 6, "quarantined": []}
     assert len(list((tmp_path / "out" / "hmdb51_org" / "sit").glob("*.avi"))) == 3 + 1 + 10
+
+
+def test_lists_that_name_test_clips_are_not_ignored(tmp_path: Path) -> None:
+    trees.ucf101(tmp_path, trees.film)
+    (numbers,) = tmp_path.rglob("classInd.txt")
+    root = numbers.parents[1]
+    lists = [path for path in numbers.parent.iterdir() if path != numbers]
+    # Class folders with lists beside them, as a plain folder has them, but without the numbers.
+    for path in [*lists]:
+        path.rename(root / path.name)
+    numbers.unlink()
+    classes = root / "UCF-101"
+    for folder in list(classes.iterdir()) if classes.is_dir() else []:
+        folder.rename(root / folder.name)
+    if classes.is_dir():
+        classes.rmdir()
+    numbers.parent.rmdir()
+    with pytest.raises(DataError, match=r"has lists of the splits .*--split 01"):
+        data_set(root, None, GEOMETRY)
+    assert data_set(root, None, {**GEOMETRY, "split": "01"}).split == "01"
+    assert data_set(root, "folder", GEOMETRY).split is None
+
+
+def test_a_clip_that_changes_while_it_is_read_costs_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.folder(tmp_path / "in", trees.film)
+    data = data_set(tmp_path / "in", None, GEOMETRY)
+    told = iter(({"content": "before"}, {"content": "after"}))
+    monkeypatch.setattr(type(data), "identity", lambda self: next(told))
+    with pytest.raises(DataError, match="changed while they were read"):
+        embed_set(data, tmp_path / "out", TRIGGER, POISONER, seed=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_too_long_gets_one_line(vidoor_command: Any, tmp_path: Path) -> None:
+    trigger = ("--trigger", "dft", "--set", "rms=2")
+    done = vidoor_command("embed", "x" * 300, tmp_path / "out", *trigger)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "File name too long" in done.stderr

@@ -500,3 +500,26 @@ def test_real_identity(shared_data: Path) -> None:
         content = hashlib.sha256((root / name).read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\n".encode())
     assert folder.identity()["content"] == digest.hexdigest()
+
+
+def test_a_link_to_a_training_clip_is_no_test_clip(tmp_path: Path) -> None:
+    for name in ("Run", "Walk"):
+        for number in range(2):
+            clip = tmp_path / "train" / name / f"{number}.mkv"
+            video.write(clip, torch.full((2, 3, 16, 16), number, dtype=torch.uint8))
+        (tmp_path / "test" / name).mkdir(parents=True)
+        (tmp_path / "test" / name / "again.mkv").symlink_to(tmp_path / "train" / name / "0.mkv")
+        clip = tmp_path / "test" / name / "new.mkv"
+        video.write(clip, torch.full((2, 3, 16, 16), 9, dtype=torch.uint8))
+    splits = Folder(root=tmp_path, frames=2, size=(16, 16)).open(0)
+    assert splits.test.ids == ("test/Run/new.mkv", "test/Walk/new.mkv")
+    assert [clip.reason for clip in splits.reported] == ["in training and test"] * 2
+    with pytest.raises(DataError, match="2 clips are in training and test"):
+        Folder(root=tmp_path, frames=2, size=(16, 16), strict=True).open(0)
+
+
+def test_a_link_to_itself_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "Run").mkdir()
+    (tmp_path / "Run" / "1.mkv").symlink_to("1.mkv")
+    with pytest.raises(DataError):
+        Folder(root=tmp_path).open(0)

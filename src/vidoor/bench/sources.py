@@ -20,6 +20,14 @@ def is_set(source: Path) -> bool:
     return source.is_dir() or source.suffix.lower() in listed.SUFFIXES
 
 
+def is_clip(source: Path) -> bool:
+    """Whether this is there, and no data set. DataError if it cannot be looked at."""
+    try:
+        return source.exists() and not is_set(source)
+    except OSError as error:
+        raise DataError(f"{str(source)[:100]}: {error.strerror}") from None
+
+
 def recognise(source: Path) -> str:
     """The kind of data set that ``source`` is; DataError if its lists are those of several."""
     if source.is_file():
@@ -53,11 +61,7 @@ def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
         raise RecipeError(
             f"data.{given[0]} is told by the source and --kind; leave it out of the options"
         )
-    try:
-        there = source.exists()
-    except OSError as error:
-        raise DataError(f"{str(source)[:100]}: {error.strerror}") from None
-    if not there:
+    if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     kind = kind or _recognised(source, options)
     cls = lookup("data", kind)

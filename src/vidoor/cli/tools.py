@@ -78,7 +78,7 @@ def embed(
     Example: vidoor embed in.mp4 out.mkv --trigger dft --set rms=2
     """
     from vidoor.bench.embed import embed_file, embed_set
-    from vidoor.bench.sources import data_set, is_set
+    from vidoor.bench.sources import data_set, is_clip
     from vidoor.poisoning.poisoner import Poisoner
     from vidoor.recipe import build, component
 
@@ -87,7 +87,9 @@ def embed(
     poisoner = build(Poisoner, options.pop("poisoning"), "poisoning")
     data = options.pop("data")
     method = component("trigger", options)
-    if source.exists() and not is_set(source):
+    if not isinstance(data, dict):
+        raise RecipeError(f"data must be a table of options, e.g. data.strict=true, not {data!r}")
+    if is_clip(source):
         if codec != "ffv1" or quality is not None:
             raise RecipeError(
                 "one clip is written as lossless FFV1; leave --codec and --quality out"

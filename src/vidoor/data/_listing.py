@@ -149,6 +149,8 @@ class FileSet:
             _inside(root, [*clips, *found.files])
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        except RuntimeError as error:  # a link that leads to itself, before Python 3.13
+            raise DataError(f"{root}: cannot be read ({error})") from None
         return found
 
     def _set(self, clips: list[Clip], classes: tuple[str, ...]) -> ClipSet:

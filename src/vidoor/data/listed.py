@@ -93,6 +93,7 @@ class Manifest(FileSet):
             return self.file
         tables = _tables(root)
         if len(tables) != 1:
+            _only(root)
             found = ", ".join(tables) or "none"
             raise DataError(
                 f"{root}: one .csv or .parquet file with columns path and label is needed, "
@@ -159,6 +160,18 @@ def _tables(root: Path) -> list[str]:
     return tables
 
 
+def _only(root: Path) -> None:
+    """DataError with what is wrong with the only file here that could be the table."""
+    files = [file for file in root.iterdir() if _suffix(file.name) in SUFFIXES]
+    if len(files) == 1:
+        columns = _table(files[0])[0]
+        if lacking := [name for name in NEEDED if name not in columns]:
+            raise DataError(
+                f"{files[0]} has no column {' and no column '.join(lacking)}; it has "
+                f"{', '.join(columns) or 'none'}"
+            )
+
+
 def _suffix(name: str) -> str:
     return Path(name).suffix.lower()
 
@@ -213,7 +226,7 @@ def _parquet_table(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
 def _valid(arrow: Any, path: Path) -> Iterator[None]:
     try:
         yield
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: not valid Parquet ({' '.join(str(error).split())})") from None
 
 
