@@ -25,6 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from vidoor.data import video
+from vidoor.data._write import STEADY
 from vidoor.data.folder import Reader
 from vidoor.data.guard import Limits, guarded
 from vidoor.types import Geometry
@@ -33,7 +34,7 @@ FRAMES, HEIGHT, WIDTH = 24, 48, 64
 GEOMETRY = Geometry(8, 32, 32)
 CODECS = {
     "a.mkv": ("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}),
-    "a.mp4": ("libx264", "yuv420p", {"g": "8", "bf": "2"}),
+    "a.mp4": ("libx264", "yuv420p", {"g": "8", "bf": "2", **STEADY}),
     "a.avi": ("mpeg4", "yuv420p", {"g": "8", "bf": "2"}),
     "a.webm": ("libvpx-vp9", "yuv420p", {"g": "8", "deadline": "realtime", "cpu-used": "8"}),
     "a.gif": ("gif", "rgb8", {}),

@@ -32,7 +32,7 @@ class _Format(NamedTuple):
 
 # x264's AVX-512 code for macroblock trees reads memory that nobody has written: the same pictures
 # gave 80 different files in 150. With what every x86-64 has, they give one.
-_STEADY = {"x264-params": "asm=sse4.2"} if platform.machine() in ("x86_64", "AMD64") else {}
+STEADY = {"x264-params": "asm=sse4.2"} if platform.machine() in ("x86_64", "AMD64") else {}
 
 _FORMATS: dict[str, _Format] = {
     # every frame stands alone (g), as one slice: more do not fit a frame one pixel wide
@@ -43,7 +43,7 @@ _FORMATS: dict[str, _Format] = {
         "libx264",
         "yuv420p",
         (".mp4", ".mkv", ".mov"),
-        {"crf": "{quality}", **_STEADY},
+        {"crf": "{quality}", **STEADY},
         range(52),
         23,
     ),
