@@ -361,7 +361,8 @@ def test_killed_at_any_moment_what_is_there_is_whole(tmp_path):
     index.close()
     files = {path.name: path.stat().st_size for path in tmp_path.glob("*.clips")}
     assert ends == files
-    assert len(files) <= 6  # 10 MB: those that were killed left their shards to the next
+    room = [name for name, end in ends.items() if end <= 10**7 // 8 - 1000]
+    assert len(room) <= 1  # those that were killed left their shards to the next
 
 
 def test_two_writers_and_a_reader(tmp_path):

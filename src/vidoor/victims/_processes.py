@@ -5,6 +5,7 @@ reads that, and connects them through gloo on CPUs and NCCL on GPUs.
 """
 
 import atexit
+import gc
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -51,15 +52,27 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-@cache
-def _leave_at_exit() -> None:
-    """Without a farewell, a process of gloo's may end with a crash."""
-    atexit.register(_leave)
+_left: list[Any] = []
 
 
 def _leave() -> None:
     if connected():
+        _left.append(torch.distributed.group.WORLD)
         torch.distributed.destroy_process_group()
+
+
+@cache
+def _leave_at_exit() -> None:
+    atexit.register(_end)
+
+
+def _end() -> None:
+    """Gloo's threads need the GIL to end, and only a group that Python drops last lets go of it: one
+    that a wrapped network drops hangs there, one that is left to the interpreter's end crashes."""
+    _leave()
+    gc.collect()  # wrapped networks
+    _waiting_room.cache_clear()
+    _left.clear()
 
 
 def _accelerator(device: str) -> Accelerator:
