@@ -24,11 +24,8 @@ FIRST = ("dft", "dct", "dwt", "rt", "badnet", "blend", "sig", "wanet", "fttrojan
 def published() -> dict[str, Trigger]:
     """Every registered trigger that has a preset ``paper``, in it, by kind; the paper's first."""
     known = methods("trigger")
-    return {
-        kind: known[kind](**known[kind].presets["paper"])  # type: ignore[attr-defined]
-        for kind in dict.fromkeys([*FIRST, *known])
-        if "paper" in getattr(known[kind], "presets", {})
-    }
+    presets = {kind: getattr(known[kind], "presets", {}) for kind in (*FIRST, *known)}
+    return {kind: known[kind](**of["paper"]) for kind, of in presets.items() if "paper" in of}
 
 
 class Clips(Protocol):

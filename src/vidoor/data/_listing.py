@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileSet:
+class FileSet(ABC):
     """A data set of clips in files; a subclass says where they are listed."""
 
     root: Path
@@ -83,13 +84,13 @@ class FileSet:
             raise ValueError(f"{kind}: {self.frames} frames of {self.size}; give 1 or more of each")
         video.check_geometry(kind, self.frames, self.size)
 
+    @abstractmethod
     def scan(self, root: Path) -> Listing:
         """The clips and lists below ``root``; DataError if it is not what it should be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layout(self) -> Layout:
         """The form in which it lies on disk."""
-        raise NotImplementedError
 
     def divide(self, clips: list[Clip], seed: int) -> tuple[list[Clip], list[Clip]]:
         """Training and test clips where no list tells them apart."""

@@ -2,6 +2,7 @@
 rule for outliers among the norms, a verdict."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -34,7 +35,7 @@ FEWEST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByInversion:
+class ByInversion(ABC):
     """A model detector by trigger inversion. A method gives ``search``, ``rule`` and ``norm``."""
 
     level: ClassVar[Literal["model"]] = "model"
@@ -76,25 +77,25 @@ class ByInversion:
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
 
+    @abstractmethod
     def search(self) -> Search:
         """Space, schedule and what else a trigger is weighed by."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rule(self, classes: int) -> Rule:
         """What makes an outlier."""
-        raise NotImplementedError
 
+    @abstractmethod
     def norm(self, trigger: Trigger) -> Norms:
         """What the rule judges, above 0, [g]."""
-        raise NotImplementedError
 
     def goals(self, given: Sample, classes: int) -> Goals:
         """What is sought: all clips to each class."""
         return goals_of(given, classes, own=True)
 
+    @abstractmethod
     def pictures(self, trigger: Trigger) -> Mapping[str, Any]:
         """One trigger as float32 arrays for the report; the trigger has a single row."""
-        raise NotImplementedError
 
     def inspect(self, victim: Victim, clean: ClipSet) -> Verdict:
         """A score for each class. DataError for fewer than three classes or no clips, WeightsError

@@ -147,7 +147,8 @@ def collect(
                 kept[layer][batch.start : batch.stop] = rows
     if files is not None:
         for array in kept.values():
-            array.flush()  # type: ignore[attr-defined]  # these are maps of files
+            if isinstance(array, np.memmap):
+                array.flush()
         about = {"ids": clips.ids, "labels": clips.labels, "classes": clips.classes}
         write_text(files / INDEX, json.dumps({**about, "pool": pool, "layers": wanted}))
     labels = np.asarray(clips.labels, np.int64)

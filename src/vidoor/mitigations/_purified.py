@@ -1,6 +1,7 @@
 """Victims that see clips only after something was done to them, and mitigations that are such."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -69,12 +70,12 @@ class Purified(Victim):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InFront:
+class InFront(ABC):
     """A mitigation that is a purifier: nothing is trained, and every clip is purified."""
 
+    @abstractmethod
     def purify(self, clip: Frames) -> Frames:
         """Another clip of the same shape, a function of this one alone, which stays as it is."""
-        raise NotImplementedError
 
     def __call__(self, victim: Victim, clean: ClipSet) -> Victim:
         """A copy of ``victim`` that purifies the clips it is given. ``clean`` is not looked at."""

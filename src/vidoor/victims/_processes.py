@@ -67,8 +67,10 @@ def _leave_at_exit() -> None:
 
 
 def _end() -> None:
-    """Gloo's threads need the GIL to end, and only a group that Python drops last lets go of it: one
-    that a wrapped network drops hangs there, one that is left to the interpreter's end crashes."""
+    """Gloo's threads need the GIL to end, and only a group that Python drops last lets go of it.
+
+    One that a wrapped network drops hangs, one that is left to the interpreter's end crashes.
+    """
     _leave()
     gc.collect()  # wrapped networks
     _waiting_room.cache_clear()
