@@ -42,7 +42,7 @@ def test_every_level_is_judged_by_what_it_was_asked(done):
         assert len(scores["strip.ids"]) == 16 + 12
         assert scores["strip.poisoned"].sum() == 12
     for each in found.values():
-        assert {"tpr", "fpr", "auroc", "tpr_at_0.05", "top", "highest"} <= set(each)
+        assert {"tpr", "fpr", "auroc", "tpr_at_5", "top", "highest", "highest_true"} <= set(each)
         assert 0 <= each["control"]["fpr"] <= 1
         assert each["control"]["cost"]["seconds"] > 0
 

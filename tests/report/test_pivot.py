@@ -337,3 +337,31 @@ def test_a_table_holds_the_cells_of_the_summary(cells: set[Any], data: st.DataOb
     assert len({column.at for column in table.columns[table.keys :]}) == len(
         {tuple(line[field] for field in keys[split:]) for line in summary}
     )
+
+
+def test_a_run_counts_once_for_each_of_its_methods() -> None:
+    def one(seed: int) -> dict[str, Any]:
+        detectors = {
+            "NC, log": {"alarm": seed == 0, "auroc": seed / 4, "control": {"alarm": False}},
+            "STRIP": {"alarm": True, "auroc": 1.0},
+        }
+        purified = {"acc": 0.5 + seed / 8, "asr": 0.0, "cost": {"seconds": seed}}
+        mitigations = {"jpeg": purified}
+        return run("dft", 0.2, seed, acc=0.75, detectors=detectors, mitigations=mitigations)
+
+    runs = flatten(map(one, range(3)))
+    values = ["alarm", "auroc", "control.alarm"]
+    lines = summarise(runs, Query(each=["detectors"], rows=["detector"], values=values))
+    assert [line["detector"] for line in lines] == ["NC, log", "STRIP"]
+    assert lines[0]["alarm"].mean == pytest.approx(1 / 3)
+    assert lines[0]["auroc"] == Mean(0.25, 0.25, 3)
+    assert lines[0]["control.alarm"] == Mean(0, 0, 3)
+    assert (lines[1]["alarm"].mean, lines[1]["control.alarm"]) == (1, None)
+    query = Query(each=["mitigations"], rows=["mitigation"], values=["acc", "asr", "cost.seconds"])
+    untouched, jpeg = summarise(runs, query)
+    assert (untouched["mitigation"], untouched["acc"]) == ("none", Mean(0.75, 0, 3))
+    assert untouched["asr"].mean == pytest.approx(mean(asr_of(grid(), "dft", 0.2)))
+    assert (jpeg["acc"], jpeg["asr"]) == (Mean(0.625, 0.125, 3), Mean(0, 0, 3))
+    assert jpeg["cost.seconds"] == Mean(1, 1, 3)
+    with pytest.raises(VidoorError, match="unknown part 'victims'"):
+        summarise(runs, Query(each=["victims"]))

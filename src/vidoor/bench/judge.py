@@ -13,9 +13,9 @@ from vidoor.bench.clips import Attacked, Clean
 from vidoor.poisoning.poisoner import Poisoner
 from vidoor.types import Verdict
 
-RATES = (0.01, 0.05, 0.15)
-"""False-positive rates at which the true-positive rate is read from the ROC curve; the last one is
-the paper's for STRIP."""
+RATES = (1, 5, 15)
+"""False-positive rates, in percent, at which the true-positive rate is read from the ROC curve; the
+last one is the paper's for STRIP."""
 
 INTERVAL_DRAWS = 200
 """Resamplings of what was judged, for the interval of AUROC."""
@@ -70,8 +70,9 @@ def judge(verdict: Verdict, known: Truth) -> dict[str, Any]:
         "auroc": metrics.auroc(scores, positive),
         "auroc_low": low,
         "auroc_high": high,
-        **{f"tpr_at_{rate:g}": metrics.tpr_at_fpr(scores, positive, rate) for rate in RATES},
+        **{f"tpr_at_{rate}": metrics.tpr_at_fpr(scores, positive, rate / 100) for rate in RATES},
         "top": bool(positive[scores == scores.max()].all()),
+        "highest_true": float(scores[positive].max()) if positive.any() else None,
     }
 
 

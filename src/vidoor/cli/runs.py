@@ -164,6 +164,10 @@ def report(
     where: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only these runs.")
     ] = None,
+    each: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="detectors or mitigations: a run for each of them."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """A table of all finished runs in a folder, mean ± sd over seeds; draws missing pages.
@@ -176,7 +180,11 @@ def report(
     if not runs.is_dir():
         raise RecipeError(f"{runs}: no such folder; give a folder of runs or one run")
     query = tables.Query(
-        rows=rows or (), columns=columns or (), values=values or (), where=where or ()
+        rows=rows or (),
+        columns=columns or (),
+        values=values or (),
+        where=where or (),
+        each=each or (),
     )
     text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
     typer.echo(text.rstrip("\n"))

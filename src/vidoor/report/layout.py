@@ -33,6 +33,7 @@ class Unit:
 _PERCENT = Unit("%", 100, ".1f")
 UNITS = {
     **dict.fromkeys(("acc", "clean_acc", "asr", "asr_paper", "tpr", "fpr"), _PERCENT),
+    **dict.fromkeys(("tpr_at_1", "tpr_at_5", "tpr_at_15", "alarm", "top"), _PERCENT),
     "psnr": Unit("dB", 1, ".2f"),
     "seconds": Unit("s", 1, ".4g"),
     "memory": Unit("MiB", 2**-20, ".4g"),

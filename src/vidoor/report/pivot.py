@@ -23,7 +23,8 @@ SETTINGS = (
     "name", "recipe.", "data.", "trigger.", "poisoning.", "victim.", "training.", "detector.",
     "mitigation.", "environment.",
 )  # fmt: skip
-"""Fields that say what was run; a number elsewhere is a measurement and gets a mean and an sd."""
+"""Fields that say what was run; a number elsewhere is a measurement and gets a mean and an sd, and
+yes and no a share."""
 
 MEASURES = ("clean_acc", "acc", "asr", "flagged.tpr", "flagged.fpr", "psnr", "ssim")
 
@@ -48,6 +49,9 @@ class Query:
 
     where: Sequence[str] = ()
     """``field=value``: only runs that have this value, or another one given for the same field."""
+
+    each: Sequence[str] = ()
+    """``detectors`` or ``mitigations``: a run counts once for each of them; see ``runs.each``."""
 
 
 ALL = Query()
@@ -82,6 +86,7 @@ class _Summary:
 
 
 def _summary(runs: Sequence[Run], query: Query) -> _Summary:
+    runs = flat.each(runs, query.each)
     full = flat.full_names(runs)
     runs = flat.once(flat.select(runs, query.where, full))
     varying = flat.varying(runs, full)
@@ -151,7 +156,8 @@ def _cell(field: str, runs: Sequence[Run]) -> Any:
     if not values:
         return None
     same = len({repr(value) for value in values}) == 1
-    if all(map(is_number, values)) and not (same and field.startswith(SETTINGS)):
+    measured = all(isinstance(value, bool) or is_number(value) for value in values)
+    if measured and not (field.startswith(SETTINGS) and (same or isinstance(values[0], bool))):
         return Mean(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
     return values[0] if same else "varies"
 

@@ -13,6 +13,13 @@ Run: TypeAlias = dict[str, Any]
 CIRCUMSTANCES = ("recipe.runtime.", "environment.", "cost.", "seconds.")
 """Where something ran and what it took: no settings, so runs that differ in them are averaged."""
 
+PARTS = {"detectors": "detector", "mitigations": "mitigation"}
+"""Parts of a record with an entry for each method, and the field that names the method of a run
+that is about one of them."""
+
+UNTOUCHED = "none"
+"""The mitigation of a run without any."""
+
 LISTED = 8
 """Most names in a sentence."""
 
@@ -35,6 +42,30 @@ def find(names: Iterable[str], full: Mapping[str, str]) -> list[str]:
         if name not in full:
             raise VidoorError(unknown("field", name, sorted(full)))
     return [full[name] for name in shorts]
+
+
+def each(runs: Sequence[Run], parts: Iterable[str]) -> list[Run]:
+    """The runs as so many more, each about one entry of the ``parts``: its fields come first.
+
+    With ``detectors`` the field ``detector`` is a detector's name, and ``alarm`` what it said; with
+    ``mitigations`` ``asr`` is what a ``mitigation`` has left of it, ``none`` all of it.
+    VidoorError for what is no part of records.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise VidoorError(unknown("part", part, PARTS))
+        runs = [one for run in runs for one in _apart(run, part)]
+    return list(runs)
+
+
+def _apart(run: Run, part: str) -> list[Run]:
+    entries: dict[str, Run] = {UNTOUCHED: {}} if part == "mitigations" else {}
+    for field, value in run.items():
+        if field.startswith(f"{part}."):
+            _, name, own = field.split(".", 2)
+            entries.setdefault(name, {})[own] = value
+    rest = {field: value for field, value in run.items() if not field.startswith(f"{part}.")}
+    return [{**rest, PARTS[part]: name, **own} for name, own in entries.items()]
 
 
 def select(runs: Sequence[Run], where: Iterable[str], full: Mapping[str, str]) -> Sequence[Run]:
@@ -89,7 +120,7 @@ def _is_setting(field: str) -> bool:
     # A method's own seed is a setting; where the clips lie is none, they are told by data.content.
     if field in ("recipe.seed", "recipe.data.root") or field.startswith(CIRCUMSTANCES):
         return False
-    named = field in ("name", "arm", "asr_variant", "data.content")
+    named = field in ("name", "arm", "asr_variant", "data.content", *PARTS.values())
     return named or field.startswith("recipe.") or field.endswith(".kind")
 
 
