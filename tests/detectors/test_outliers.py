@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vidoor.detectors.outliers import Deviation, OrderStatistic, gamma_law
+from vidoor.detectors.outliers import Deviation, OrderStatistic, Ratio, gamma_law
 
 PAPER = Deviation(statistic="reciprocal", factor=1.0, sides="both")
 
@@ -32,6 +32,12 @@ def test_the_index_of_the_paper_by_hand():
     np.testing.assert_allclose(PAPER.scores(given), [8.0, 2.0, 0.0, 0.4, 1.0])
     small = Deviation(statistic="reciprocal", factor=1.0)
     np.testing.assert_allclose(small.scores(given), [8.0, 2.0, 0.0, -0.4, -1.0])
+
+
+def test_the_ratio_by_hand():
+    ratio = Ratio(threshold=2.2).scores(np.array([2.0, 9.0, 10.0, 20.0, 40.0]))
+    np.testing.assert_allclose(ratio, [5.0, 10 / 9, 1.0, 0.5, 0.25])
+    np.testing.assert_allclose(Ratio(threshold=2.2).scores(np.ones((2, 4))), np.ones((2, 4)))
 
 
 def test_the_index_of_logarithms_by_hand():

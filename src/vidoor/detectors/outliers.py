@@ -105,6 +105,27 @@ class Deviation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """The median norm over a class's own: how many times fainter is this one?
+
+    Unlike an index it does not grow without bound where the other classes happen to agree, nor
+    vanish where they differ by factors among themselves.
+    """
+
+    threshold: float
+    """Ratio above which a class is an outlier."""
+
+    def scores(self, norms: Norms) -> Norms:
+        """The ratio, along the last axis, above 0."""
+        ratios: Norms = np.median(norms, axis=-1, keepdims=True) / norms
+        return ratios
+
+    def words(self) -> str:
+        """E.g. ``median / norm > 2.2``."""
+        return f"median / norm > {self.threshold:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderStatistic:
     """−log10 of the p-value of each class's reciprocal norm, under a law of the other classes'.
 

@@ -67,10 +67,15 @@ class PTRED(ByInversion):
 
     def norm(self, trigger: Trigger) -> Norms:
         """RMS in grey levels, at least a thousandth."""
-        values = trigger[0].double().cpu()
-        norms: Norms = (255 * l2(values) / values[0].numel() ** 0.5).clamp(min=1e-3).numpy()
-        return norms
+        return rms(trigger)
 
     def pictures(self, trigger: Trigger) -> Mapping[str, Any]:
         """``pattern``."""
         return {"pattern": 255 * trigger[0][0].float().cpu().numpy()}
+
+
+def rms(trigger: Trigger) -> Norms:
+    """RMS of each perturbation in grey levels, at least a thousandth, [g]."""
+    values = trigger[0].double().cpu()
+    norms: Norms = (255 * l2(values) / values[0].numel() ** 0.5).clamp(min=1e-3).numpy()
+    return norms
