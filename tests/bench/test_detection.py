@@ -21,7 +21,7 @@ def test_no_pass_is_wasted_and_clips_are_not_kept(monkeypatch):
     monkeypatch.setattr(detection, "CLIPS", 70)
     monkeypatch.setattr(detection, "SCREENED", 6)
     monkeypatch.setattr(detection, "GROWN", 2)
-    found = detection.detectors()
+    found = detection.looking()
     assert list(found) == ["activation-clustering", "spectral-signatures", "strip"]
     assert [each["passes"] for each in found.values()] == [70, 70, 4 * (16 + 6)]
     assert all(each["passes_ratio"] == pytest.approx(1.0) for each in found.values())

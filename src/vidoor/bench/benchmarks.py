@@ -40,7 +40,7 @@ BENCHMARKS = {
         "training", "train", "what a training step costs beside a bare PyTorch loop"
     ),
     "detectors": Benchmark(
-        "detection", "detectors", "passes that detectors take beside those they cannot avoid"
+        "detection", "detectors", "passes that detectors take beside those cannot avoid (minutes)"
     ),
     "imperceptibility": Benchmark(
         "visible", "benchmark", "how visible each trigger is, Tables 4 and 6 (takes --clips)"

@@ -1,7 +1,8 @@
 """What ``vidoor bench detectors`` measures: passes that could have been spared, and memory.
 
 A detector that looks at a victim cannot do with less than one pass of each clip that it judges;
-STRIP's definition asks for one of each blend. Memory must not grow with the set.
+STRIP's definition asks for one of each blend. Memory must not grow with the set. Those that search
+for triggers are measured in ``inversion_cost``.
 """
 
 import gc
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 
+from vidoor.bench.inversion_cost import inversion
 from vidoor.detectors.activation_clustering import ActivationClustering
 from vidoor.detectors.spectral_signatures import SpectralSignatures
 from vidoor.detectors.strip import STRIP
@@ -42,7 +44,13 @@ INTERVAL = 0.002
 
 
 def detectors() -> dict[str, Any]:
-    """For each detector, on clips of noise and a small R(2+1)D:
+    """What ``looking`` measures, and ``inversion_cost.inversion`` of one clean and one attacked
+    victim, in sum, which takes minutes: a document for each method."""
+    return {**looking(), **inversion()["summary"]}
+
+
+def looking() -> dict[str, Any]:
+    """For each detector that looks at clips, on clips of noise and a small R(2+1)D:
 
     ``clips``         that were judged
     ``passes``        clips that passed the victim

@@ -17,6 +17,7 @@ from vidoor.data.shapes import Shapes
 from vidoor.detectors.neural_cleanse import NeuralCleanse
 from vidoor.detectors.pt_red import PTRED
 from vidoor.detectors.tabor import TABOR
+from vidoor.detectors.volume_inversion import VolumeInversion
 from vidoor.poisoning.poisoner import Poisoner, apply, triggered
 from vidoor.progress import say
 from vidoor.triggers.badnet import BadNet
@@ -40,11 +41,12 @@ METHODS: Mapping[str, Any] = {
     "nc paper": NeuralCleanse(clips=CLIPS, variant="paper"),
     "tabor": TABOR(clips=CLIPS),
     "pt-red": PTRED(clips=CLIPS),
+    "volume-inversion": VolumeInversion(clips=CLIPS),
 }
 
 
 def inversion(
-    clean: int = 2, attacked: int = 1, methods: Sequence[str] = ("nc", "pt-red")
+    clean: int = 1, attacked: int = 1, methods: Sequence[str] = ("nc paper", "nc", "pt-red")
 ) -> dict[str, Any]:
     """``methods`` (of ``METHODS``) on so many clean and attacked victims, of seeds 0, 1, …
 
