@@ -3,6 +3,11 @@ again, with new labels and triggered clips."""
 
 import hashlib
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +297,23 @@ def test_a_clip_that_changes_while_it_is_read_costs_the_copy(
     with pytest.raises(DataError, match="changed while they were read"):
         embed_set(data, tmp_path / "out", TRIGGER, POISONER, seed=3)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = trees.folder(tmp_path / "source", trees.film)
+    [first, *_] = sorted(source.rglob("*.mkv"))
+    for number in range(60):
+        shutil.copy(first, first.with_name(f"copy-{number}.mkv"))
+    command = [sys.executable, "-m", "vidoor", "embed", source, tmp_path / "poisoned"]
+    command += ["--trigger", "dft", "--rate", "0.2", "--set", "rms=2.0"]
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".*.partial")):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_name_that_is_too_long_gets_one_line(vidoor_command: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every recipe that comes with the project can be run as it is, as far as that can be told before."""
+"""Every recipe that comes along can be run as it is, as far as that can be told beforehand."""
 
 from pathlib import Path
 
