@@ -4,10 +4,12 @@ Exit status: 0 done, 1 findings, 2 something the user can mend (one line), 3 a f
 """
 
 import os
+import signal
 import sys
 
 import typer
 
+from vidoor.cli import audit as audit
 from vidoor.cli import pictures as pictures
 from vidoor.cli import runs as runs
 from vidoor.cli import tools as tools
@@ -16,7 +18,7 @@ from vidoor.errors import VidoorError
 from vidoor.progress import console, say
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as shells have it, and after SIGTERM, which is taken for one."""
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     # Threads that spin while they wait cost an order of magnitude where cores are shared. OpenMP
     # reads this when torch is loaded, which no import above does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left half done
     try:
         status = app(standalone_mode=False)
     except (VidoorError, typer.TyperException) as error:

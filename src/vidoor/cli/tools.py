@@ -97,7 +97,7 @@ def embed(
         document = embed_file(source, destination, method)
     else:
         named = {} if split is None else {"split": split}
-        geometry = {"frames": frames, "size": _size(size)}
+        geometry = {"frames": frames, "size": size_of(size)}
         document = embed_set(
             data_set(source, kind, {**geometry, **named, "strict": strict, **data}),
             destination, method, poisoner,
@@ -106,7 +106,8 @@ def embed(
     print_json(document) if json_ else print_flat(document)
 
 
-def _size(text: str) -> tuple[int, int]:
+def size_of(text: str) -> tuple[int, int]:
+    """What ``32x48`` means; RecipeError for what is not of that form."""
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()):
         raise RecipeError(f"--size {text!r} is not HEIGHTxWIDTH, e.g. 112x112")

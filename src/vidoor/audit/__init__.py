@@ -1,0 +1,1 @@
+"""``vidoor audit``: clips, and maybe a model, in; verdict, suspicious clips and a page out."""

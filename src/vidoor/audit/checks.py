@@ -1,0 +1,98 @@
+"""What an audit asks, in which order, and whose alarm is a finding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from vidoor.bench.verdicts import level
+from vidoor.errors import RecipeError, unknown
+from vidoor.recipe import component
+from vidoor.registry import lookup, methods
+
+DEFAULT = (
+    "coherence",
+    "activation-clustering",
+    "spectral-signatures",
+    "volume-inversion",
+    "pt-red",
+    "nc",
+)
+"""Kinds of detectors that are asked, the first ones first, as far as they are registered. Those
+that look at a model need one."""
+
+ACCUSERS = ("coherence", "volume-inversion")
+"""Detectors whose alarm is a finding: what they call an alarm is calibrated on clean data or clean
+models, to be rare. The alarm of any other one is a hint, which stands beside the verdict."""
+
+WEAK: Mapping[str, str] = {
+    "activation-clustering": "clean classes have two clusters as well",
+    "spectral-signatures": "it flags a fixed share of each class, whatever the clips are",
+    "pt-red": "1 in 20 clean models has such an outlier",
+    "nc": "up to 3 in 10 clean models have such an outlier",
+    "tabor": "up to 3 in 10 clean models have such an outlier",
+}
+"""Why the alarm of a detector does not accuse."""
+
+UNKNOWN = "how often it accuses what is clean is not known"
+
+Level = Literal["dataset", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One detector of an audit. ``name`` is that of its table, its kind unless told otherwise."""
+
+    name: str
+    kind: str
+    detector: Any
+    level: Level
+
+    @property
+    def accuses(self) -> bool:
+        """Is its alarm a finding?"""
+        return self.kind in ACCUSERS
+
+    @property
+    def weakness(self) -> str:
+        """Why its alarm is no finding; empty if it is one."""
+        return "" if self.accuses else WEAK.get(self.kind, UNKNOWN)
+
+    @property
+    def of_model(self) -> bool:
+        """Does it need a model?"""
+        return needs_model(type(self.detector))
+
+
+def needs_model(cls: Any) -> bool:
+    """Does a detector of this class look at a model?"""
+    return bool(getattr(cls, "needs_victim", True))
+
+
+def plan(options: Mapping[str, Any], *, model: bool, seed: int) -> list[Check]:
+    """The checks of an audit, in order. ``options`` are tables by name, as in a recipe; one that is
+    no default adds its detector. RecipeError for what there is not, or what needs a ``model``."""
+    known = methods("detector")
+    usual = [kind for kind in DEFAULT if kind in known and (model or not needs_model(known[kind]))]
+    return [
+        _check(name, options.get(name, {}), model, seed)
+        for name in (*usual, *(name for name in options if name not in usual))
+    ]
+
+
+def _check(name: str, options: Any, model: bool, seed: int) -> Check:
+    if not isinstance(options, Mapping):
+        raise RecipeError(f"detector.{name} must be a table of options, not {options!r}")
+    kind = options.get("kind", name)
+    cls = lookup("detector", kind) if isinstance(kind, str) else None
+    if cls is not None and needs_model(cls) and not model:
+        raise RecipeError(f"detector {kind} looks at a model; give one with --model")
+    seeded = cls is not None and "seed" in {spec.name for spec in fields(cls)}
+    own = {"kind": kind, **({"seed": seed} if seeded else {}), **options}
+    detector = component("detector", own, name)
+    asks = level(detector)
+    if asks not in ("dataset", "model"):
+        raise RecipeError(
+            f"detector {kind} judges one clip at a time, which is no audit; "
+            + unknown("detector", kind, [*DEFAULT])
+        )
+    return Check(name, kind, detector, "model" if asks == "model" else "dataset")
