@@ -6,9 +6,11 @@ followed, too. A backdoor is a shortcut: its class is reached by a far fainter p
 any other. What is found activates the backdoor but does not look like the trigger: the victim
 answers to many patterns, and the search takes the one that it answers to most.
 
-The rule is a ratio, not an index: on small victims that were trained on clean clips the faintest
-class took 0.67 to 0.88 of the median, on backdoored ones 0.15 to 0.31, whereas indices of both were
-between 1 and 3. The default threshold lies between, on a scale of ratios.
+The rule is a ratio, not an index: on nine small victims that were trained on clean clips the
+faintest class took 0.67 to 0.88 of the median, on nine that had learnt the paper's trigger 0.15 to
+0.31, whereas indices of both were between 1 and 3. The default threshold lies between, on a scale of
+ratios. Backdoors of large or bright triggers (BadNet, Blend, SIG) are no shortcut of this kind: a
+perturbation as faint as that does not contain them, and they are missed.
 """
 
 from collections.abc import Mapping
