@@ -28,10 +28,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 import PIL
 import torch
+from av import __version__ as av_version
+from av import library_versions
 from torch import Tensor
 
 from vidoor.data import quarantine, shards
@@ -246,7 +247,7 @@ def _made(read: Any, geometry: Geometry) -> bytes:
 @lru_cache
 def _digest(reader: str, version: str, geometry: Geometry) -> bytes:
     """Everything that pixels depend on but for the bytes that are decoded."""
-    libraries = [av.__version__, av.library_versions, PIL.__version__]
+    libraries = [av_version, library_versions, PIL.__version__]
     about = [_FORM, reader, version, *geometry, libraries]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).digest()
 

@@ -8,9 +8,9 @@ answers to many patterns, and the search takes the one that it answers to most.
 
 The rule is a ratio, not an index: on nine small victims that were trained on clean clips the
 faintest class took 0.67 to 0.88 of the median, on nine that had learnt the paper's trigger 0.15 to
-0.31, whereas indices of both were between 1 and 3. The default threshold lies between, on a scale of
-ratios. Backdoors of large or bright triggers (BadNet, Blend, SIG) are no shortcut of this kind: a
-perturbation as faint as that does not contain them, and they are missed.
+0.31, whereas indices of both were between 0.8 and 3.5. The default threshold lies between, on a
+scale of ratios. Backdoors of bright triggers (BadNet, Blend, SIG) are no shortcut of this kind: so
+faint a perturbation does not contain them, and they are missed.
 """
 
 from collections.abc import Mapping

@@ -203,10 +203,11 @@ class SlowFastNetwork(nn.Module):
         frames = x.shape[2]
         slow = x[:, :, sample(frames, -(-frames // self.alpha))]
         pathways = (slow, x)
-        for block in self.blocks:
+        *blocks, head = self.blocks
+        for block in blocks:
             pathways = block(pathways)
-        out: Tensor = pathways  # type: ignore[assignment]  # the last block is the head
-        return out
+        logits: Tensor = head(pathways)
+        return logits
 
 
 @register("victim", "slowfast")
