@@ -4,8 +4,8 @@
 
 Methods: nc, "nc log", "nc paper", tabor, pt-red, volume-inversion (all of them unless some are
 named). Victims are trained here, one after another, on one thread: clean ones of seeds 0, 1, … and
-ones with a BadNet patch. How often a clean victim has an alarm is ``false_alarms``; how often a race ends with another
-verdict than the full schedule is 1 − ``same``.
+ones with a BadNet patch. How often a clean victim has an alarm is ``false_alarms``; how often a
+race ends with another verdict than the full schedule is 1 − ``same``.
 """
 
 import argparse
