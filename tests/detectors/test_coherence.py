@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vidoor.detectors import coherence
+from vidoor.detectors._coherence import groups
 from vidoor.detectors.coherence import Coherence
 from vidoor.errors import DataError
 from vidoor.registry import lookup
@@ -166,19 +167,31 @@ def test_every_clip_is_read_once_and_some_of_the_flagged_again() -> None:
     assert all(1 <= read[i] <= 2 for i in range(POISONED))
 
 
-def test_labels_and_victim_are_not_looked_at(verdict: Verdict) -> None:
-    labels = tuple(int(i < POISONED) for i in range(COUNT))
-    again = Coherence().inspect(clips(poisoned(0), labels), victim=object())
+def test_the_victim_is_not_looked_at(verdict: Verdict) -> None:
+    again = Coherence().inspect(clips(poisoned(0)), victim=object())
     assert (again.scores, again.threshold) == (verdict.scores, verdict.threshold)
+
+
+def test_labels_lower_the_threshold_to_what_other_classes_reach(verdict: Verdict) -> None:
+    labels = tuple(int(i < POISONED) for i in range(COUNT))
+    again = Coherence().inspect(clips(poisoned(0), labels))
+    assert again.scores == verdict.scores
+    others = max(score for score, label in zip(again.scores, labels, strict=True) if not label)
+    chance = NormalDist().inv_cdf(1 - Coherence().fpr)
+    assert again.threshold == pytest.approx(max(chance, min(others, verdict.threshold)))
+    assert again.evidence["groups"][0]["target"] == "b"
 
 
 def test_a_member_is_scored_without_itself() -> None:
     """Of unrelated rows no ten agree: a template that held a row's own share would say they do."""
     rows = torch.nn.functional.normalize(torch.randn(60, 2000, generator=generator()))
-    spectra = coherence.Spectra(rows, torch.zeros(3, 1000), torch.eye(60) > 0)
-    group = coherence.Group(torch.arange(60) < 10, torch.ones(60))
-    filtered = coherence._filter(spectra, rows[30:].flip(1), group, generator())
-    assert abs(float(filtered.scores[:10].mean())) < 1.5
+    spectra = groups.Spectra(rows, torch.zeros(3, 1000), torch.eye(60) > 0)
+    for depth in (1, 2):
+        weights = torch.randn(60, depth, generator=generator())
+        weights = weights.abs() if depth == 1 else weights
+        members = torch.arange(60) < 10
+        group = groups.matched(spectra, rows[30:].flip(1), members, weights, generator())
+        assert abs(float(group.scores[:10].mean())) < 1.5
 
 
 def test_copies_of_clean_clips_are_listed_and_do_not_alarm() -> None:

@@ -30,7 +30,7 @@ from vidoor.errors import DataError, VidoorError
 from vidoor.files import make_folder
 from vidoor.meter import metered
 from vidoor.progress import say
-from vidoor.recipe import table
+from vidoor.recipe import identity
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Quarantined, Verdict
 from vidoor.victims.training import predict
@@ -163,7 +163,7 @@ def _ask(work: Work, check: Check) -> None:
 def _verdict(work: Work, check: Check) -> Verdict:
     """The verdict of a check, from its stage. The detector sees pixels and given labels alone."""
     clips = clean(work) if check.level == "model" else work.clips
-    key = digest(table(check.detector), _identity(work, clips), _about(work, check))
+    key = digest(identity(check.detector), _identity(work, clips), _about(work, check))
 
     def make(folder: Path) -> None:
         if not work._fresh:

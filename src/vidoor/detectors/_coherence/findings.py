@@ -1,0 +1,189 @@
+"""What a pattern is, who carries it, and what it looks like: from leads to evidence."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fft import irfftn
+from torch.nn.functional import pad
+
+from vidoor.detectors._coherence import kinds
+from vidoor.detectors._coherence.groups import TINY, Group
+from vidoor.detectors._coherence.search import OVERLAP, Lead
+from vidoor.detectors._coherence.stamps import Stamp
+from vidoor.detectors._coherence.stills import Stills
+from vidoor.detectors._coherence.views import moving
+from vidoor.types import ClipSet
+
+SHOWN = 32  # clips that a template is made of
+
+
+class Found(NamedTuple):
+    """One pattern: the evidence, and what scores clips by it."""
+
+    what: Group | Stamp
+    kind: str
+    why: str
+    target: str | None
+    level: float
+    threshold: float
+    members: list[int]
+    scores: Tensor  # of all clips
+    volumes: Tensor | None  # the patterns of a trigger, grey levels, [1 or 2, T, H, W]
+
+    @property
+    def trigger(self) -> bool:
+        """Whether it is one."""
+        return self.kind == "trigger"
+
+    def row(self, suspects: ClipSet) -> dict[str, Any]:
+        """The finding in words and numbers."""
+        labels = Counter(suspects.labels[i] for i in self.members)
+        group = isinstance(self.what, Group)
+        return {
+            "kind": self.kind,
+            "why": self.why,
+            "J": self.what.coherence(),
+            "level": self.level,
+            "members": [suspects.ids[i] for i in self.members],
+            "classes": {suspects.classes[c]: k for c, k in sorted(labels.items())},
+            "target": self.target,
+            "phase": "free" if isinstance(self.what, Group) and self.what.free else "fixed",
+            "moves": group,
+        }
+
+
+def name(
+    lead: Lead, scores: Tensor, inside: list[int], suspects: ClipSet, stills: Stills, fpr: float
+) -> Found:
+    """Say what a lead is, from the ``scores`` of all clips; ``inside`` are those that it is made
+    of."""
+    what = lead.what
+    threshold = max(what.bounds(fpr))
+    members = _above(scores, threshold) or inside
+    target = _target(suspects, members, lead.certain)
+    if target is not None:
+        threshold = _relaxed(what, scores, suspects, target, fpr)
+        members = _above(scores, threshold) or inside
+    members = ranked(scores, members)
+    census = kinds.census(list(suspects.labels), members, suspects.classes)
+    volumes = None
+    if isinstance(what, Group):
+        volumes = _patterns(suspects, scores, members, what.free)
+        energy = volumes.square().mean((0, 1))
+        kind, why, sent = kinds.moving(census, energy, lead.certain, what.free)
+    else:
+        energy, fineness = stills.place(what.template)
+        kind, why, sent = kinds.still(census, energy, fineness, lead.apart, lead.certain)
+        volumes = _sheet(suspects, scores, members) if kind == "trigger" else None
+    return Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes)
+
+
+def _above(scores: Tensor, threshold: float) -> list[int]:
+    return [i for i, score in enumerate(scores.tolist()) if score > threshold]
+
+
+def _target(suspects: ClipSet, members: list[int], certain: float) -> int | None:
+    """The class that the members were moved to, if they were."""
+    census = kinds.census(list(suspects.labels), members, suspects.classes)
+    return suspects.classes.index(census.top) if census.moved(certain) else None
+
+
+def _relaxed(
+    what: Group | Stamp, scores: Tensor, suspects: ClipSet, target: int, fpr: float
+) -> float:
+    """A threshold for patterns that moved their clips to one class: the clips of other classes do
+    not have it, so no score that is above all of theirs is chance."""
+    least, knee = what.bounds(fpr)
+    others = scores[torch.tensor(suspects.labels) != target]
+    return max(least, min(knee, float(others.max())))
+
+
+def distinct(named: Sequence[Found]) -> list[Found]:
+    """Triggers first, then by coherence; no two of mostly the same clips."""
+    known: list[Found] = []
+    for one in sorted(named, key=lambda one: (not one.trigger, -one.what.coherence())):
+        mine = set(one.members)
+        if all(
+            len(mine & set(old.members)) < OVERLAP * min(len(mine), len(old.members))
+            for old in known
+        ):
+            known.append(one)
+    return known
+
+
+def joint(triggers: Sequence[Found]) -> tuple[Tensor, float]:
+    """The highest score over the triggers, in units in which all have the first one's threshold."""
+    threshold = triggers[0].threshold
+    scores = torch.stack([one.scores * (threshold / one.threshold) for one in triggers]).amax(0)
+    return scores, threshold
+
+
+def ranked(scores: Tensor, members: Sequence[int]) -> list[int]:
+    """The members, highest score first."""
+    chosen = set(members)
+    return [i for i in scores.argsort(descending=True, stable=True).tolist() if i in chosen]
+
+
+def same_footage(
+    ids: tuple[str, ...], rank: Tensor, twins: Tensor, names: dict[int, bytes]
+) -> Iterator[tuple[str, str]]:
+    """Pairs of clips that are copies or near-duplicates; the latter among those searched."""
+    places: dict[bytes, list[int]] = {}
+    for index, digest in names.items():
+        places.setdefault(digest, []).append(index)
+    by_rank = {int(rank[held[0]]): held for held in places.values()}
+    pairs = [pair for held in places.values() for pair in combinations(held, 2)]
+    for i, j in twins.triu(1).nonzero().tolist():
+        pairs += [(a, b) for a in by_rank[i] for b in by_rank[j]]
+    yield from ((ids[a], ids[b]) for a, b in sorted(tuple(sorted(pair)) for pair in pairs))
+
+
+def _patterns(suspects: ClipSet, scores: Tensor, members: list[int], free: bool) -> Tensor:
+    """What the members share, grey levels, float32 [1, T, H, W]; zero mean along each axis. If
+    each has a phase of its own, the two quadratures, [2, T, H, W].
+
+    A busy clip counts less, and a bin as far as its mean stands out of its own uncertainty.
+    """
+    sure = [i for i in members if scores[i] > 0.5 * scores[members].median()][:SHOWN]
+    spectra = torch.stack([moving(suspects.read(clip))[1] for clip in sure])
+    weight = spectra.abs().flatten(1).median(1).values.clamp(min=TINY) ** -2
+    weight = (weight / weight.sum())[:, None, None, None]
+    if free:
+        return _volumes(_quadratures(spectra, weight.sqrt()), suspects)
+    mean = (weight * spectra).sum(0)
+    error = (weight * (spectra - mean).abs()).square().sum(0)
+    mean *= (1 - 2 * error / mean.abs().square().clamp(min=TINY)).clamp(min=0)
+    return _volumes(mean[None], suspects)
+
+
+def _quadratures(spectra: Tensor, weight: Tensor) -> Tensor:
+    """The two real directions that hold most of weighted spectra, as strong as they are there."""
+    rows = torch.view_as_real(weight * spectra).flatten(1)
+    _, size, directions = torch.linalg.svd(rows, full_matrices=False)
+    planes = (size[:2, None] * directions[:2]).view(-1, *spectra.shape[1:], 2)
+    return torch.view_as_complex(planes.contiguous())
+
+
+def _volumes(spectra: Tensor, suspects: ClipSet) -> Tensor:
+    """Volumes whose differences along t, y and x have these spectra."""
+    sizes = [n - 1 for n in suspects.geometry]
+    volumes = pad(irfftn(spectra, s=sizes, dim=(1, 2, 3)), (1, 0, 1, 0, 1, 0))
+    for axis in (1, 2, 3):
+        volumes = volumes.cumsum(axis)
+        volumes -= volumes.mean(axis, keepdim=True)
+    return volumes
+
+
+def _sheet(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
+    """What still members share beyond other clips, grey levels, float32 [1, T, H, W], as each
+    frame has it: the difference of mean luminance, so scenery shows where members are few."""
+    outside = ranked(-scores, [i for i in range(len(scores)) if i not in set(members)])[:SHOWN]
+    mean = [
+        torch.stack([moving(suspects.read(i))[0].mean(0) for i in part]).mean(0)
+        for part in (members[:SHOWN], outside or members[:SHOWN])
+    ]
+    return (mean[0] - mean[1]).expand(1, suspects.geometry.frames, -1, -1).clone()

@@ -1,0 +1,82 @@
+"""A bounded sample of a data set, whatever its order and however it is cut into parts.
+
+The clips with the lowest hashes are the sample, each once however often it was copied. So the
+sample of a whole is the sample of the samples of its parts: ``merge`` is associative and
+commutative, and parts can be learned in processes of their own.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vidoor.detectors._coherence.views import Lens, Look, look
+
+COLUMNS = 64
+
+
+class Sketch(NamedTuple):
+    """Clips that stand for all, sorted by their names."""
+
+    names: tuple[bytes, ...]
+    rows: Tensor
+    """Moving spectra as they were seen, complex64 [clips, bins]."""
+    pictures: Tensor
+    """Still pictures, float32 [clips, 3, rows, columns]."""
+    thumbs: Tensor
+    """Small copies, float32 [clips, (1 + T) 64]."""
+
+
+def learn(
+    read: Callable[[int], Tensor], part: Iterable[int], through: Lens, room: int
+) -> tuple[Sketch, dict[int, bytes]]:
+    """The sketch of the clips ``part``, of at most ``room`` clips, and the name of each clip.
+
+    Each clip is read once, and no more than ``room`` are held.
+    """
+    names: dict[int, bytes] = {}
+    slots: dict[bytes, int] = {}
+    held: list[Tensor] = []
+    for index in part:
+        seen = look(read(index), through)
+        names[index] = seen.name
+        if seen.name in slots:
+            continue
+        if len(slots) < room:
+            slots[seen.name] = len(slots)
+            _put(held, seen, len(slots) - 1, room)
+        elif seen.name < (last := max(slots)):
+            slots[seen.name] = slots.pop(last)
+            _put(held, seen, slots[seen.name], room)
+    order = torch.tensor([slots[name] for name in sorted(slots)], dtype=torch.long)
+    return Sketch(tuple(sorted(slots)), *(_sorted(kind, order) for kind in held)), names
+
+
+def merge(sketches: Iterable[Sketch], room: int) -> Sketch:
+    """The sketch of all parts together, of at most ``room`` clips."""
+    parts = list(sketches)
+    place = {name: i for i, name in enumerate(name for part in parts for name in part.names)}
+    names = tuple(sorted(place)[:room])
+    order = torch.tensor([place[name] for name in names], dtype=torch.long)
+    kinds = zip(*(part[1:] for part in parts), strict=True)
+    return Sketch(names, *(torch.cat(kind)[order] for kind in kinds))
+
+
+def _put(held: list[Tensor], seen: Look, slot: int, room: int) -> None:
+    """Hold a clip; room for more is made by half as much again."""
+    for k, value in enumerate(seen[1:]):
+        if len(held) <= k:
+            held.append(value.new_empty(min(room, 64), *value.shape))
+        if slot >= len(held[k]):
+            more = min(room, len(held[k]) * 3 // 2) - len(held[k])
+            held[k] = torch.cat([held[k], value.new_empty(more, *value.shape)])
+        held[k][slot] = value
+
+
+def _sorted(kind: Tensor, order: Tensor) -> Tensor:
+    """The held clips in that order, a few columns at a time: a second copy might not fit."""
+    kind = kind[: len(order)]
+    for part in torch.split(kind.flatten(1), COLUMNS, dim=1):
+        part.copy_(part[order])
+    return kind

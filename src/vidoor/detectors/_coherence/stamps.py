@@ -1,0 +1,189 @@
+"""Stamps: what stands still at one place or in few frequencies of many clips' mean pictures.
+
+A stamp is sparse in one of the two views of a picture (``stills``); what clips of one scene share
+is sparse in neither. Candidates come from pairs of clips that agree in one view and not in the
+other, from the tails of single features, and from what sets some clips of a class apart.
+"""
+
+from collections.abc import Iterator
+from math import isqrt, sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vidoor.detectors._coherence.groups import FOLDS, LEAST, MAD, TINY, leading
+from vidoor.detectors._coherence.stills import Stills
+
+JOIN, SURE, ROUNDS = 5.0, 4.0, 4  # deviations of a member and of a feature in a template, steps
+SPARSE, THIN = 25, 400  # at most one feature in so many is in a template, or in a first guess
+ALIKE, NEAR, FEW = 4.0, 12, 2  # deviations of pairs that look alike, starts of all, of a class
+TAILS, BEST, CHOSEN, SAME = (2.0, 4.0, 8.0), 6, 80, 0.6  # tails, features each, groups, overlap
+FLAT = 0.1  # least deviation of a score, in those of features that are independent
+KNEE = 0.4  # share of its median score that a member has at least
+
+
+class Stamp(NamedTuple):
+    """Clips that share a stamp: who, how well each fits it, and what it is."""
+
+    members: Tensor  # bool [clips]
+    scores: Tensor  # in deviations of clips without it, [clips]
+    template: Tensor  # [6 h w], few of them not zero
+    spread: float = 1.0
+    offset: float = 0.0
+
+    def coherence(self) -> float:
+        """J = mean score of the members · √members."""
+        return float(self.scores[self.members].mean()) * sqrt(int(self.members.sum()))
+
+    def score(self, features: Tensor) -> Tensor:
+        """Scores of clips that had no part in the template."""
+        return (features @ self.template - self.offset) / self.spread
+
+    def bounds(self, fpr: float) -> tuple[float, float]:
+        """The score of which a clip without it has ``fpr`` chances, by the normal law or by the
+        negative side; and one that no member is far below."""
+        tail = -float(self.scores.quantile(fpr))
+        knee = KNEE * float(self.scores[self.members].median())
+        return max(NormalDist().inv_cdf(1 - fpr), tail), knee
+
+
+def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
+    """Groups that share a stamp, most coherent first; no two of mostly the same clips."""
+    rows, squares = stills.features, stills.features.square()
+    groups = torch.cat([*_pairs(stills, labels), _tails(rows), *_contrasts(rows, labels)])
+    for step in range(ROUNDS):
+        groups = torch.unique(groups[groups.sum(1) >= LEAST], dim=0)
+        if not len(groups):
+            return []
+        scores = _leave_one_out(rows, squares, groups)
+        if step == 0:
+            groups, scores = _distinct(groups, scores)
+        usual = scores.where(groups, torch.nan).nanmedian(1, keepdim=True).values
+        grown = scores > (KNEE * usual).clamp(min=JOIN)
+        groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
+    groups, _ = _distinct(groups, _leave_one_out(rows, squares, groups))
+    found = [_crossfit(rows, group) for group in groups]
+    return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
+
+
+def _pairs(stills: Stills, labels: Tensor) -> Iterator[Tensor]:
+    """First guesses from pairs that agree in one view and, in luminance, not in the other."""
+    views = {(s, c): stills.view(s, c) for s in (False, True) for c in (False, True)}
+    agree = {key: _standard(view @ view.T) for key, view in views.items()}
+    alike = {spectral: agree[spectral, False] > ALIKE for spectral in (False, True)}
+    for (spectral, _), pairs in agree.items():
+        yield from _guesses(pairs.masked_fill(alike[not spectral], 0.0), labels)
+
+
+def _standard(pairs: Tensor) -> Tensor:
+    """In deviations of the rows and columns."""
+    pairs.fill_diagonal_(0.0)
+    deviation = (MAD * pairs.abs().median(1).values.clamp(min=TINY)).sqrt()
+    return pairs.div_(deviation[:, None]).div_(deviation)
+
+
+def _guesses(pairs: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    everyone = torch.arange(len(pairs))
+    parts = [(everyone, NEAR)] + [((labels == c).nonzero()[:, 0], FEW) for c in labels.unique()]
+    for part, near in parts:
+        if len(part) <= LEAST:
+            continue
+        block = pairs[part][:, part]
+        basis = leading(block, 2)
+        both = torch.cat([basis, -basis])
+        order = block.topk(LEAST, 1)
+        best = order.values[:, -1].topk(min(near, len(part))).indices
+        strong = both.topk(max(LEAST + 1, isqrt(len(part))), 1).indices
+        for chosen in (strong, torch.cat([best[:, None], order.indices[best]], 1)):
+            yield torch.zeros(len(chosen), len(pairs)).scatter(1, part[chosen], 1.0) > 0
+
+
+def _tails(rows: Tensor) -> Tensor:
+    """First guesses: the clips in the tail of a feature that has none on the other side."""
+    groups = []
+    for tail in TAILS:
+        high, low = (rows > tail).sum(0).float(), (rows < -tail).sum(0).float()
+        for one, other, sign in ((high, low, 1), (low, high, -1)):
+            rank = torch.where(one >= LEAST, (one - other) / (one + other + 1).sqrt(), 0.0)
+            groups.append((sign * rows[:, rank.topk(BEST).indices] > tail).T)
+    return torch.cat(groups)
+
+
+def _contrasts(rows: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    """First guesses: the clips of a class that have most of what sets it apart."""
+    total = rows.sum(0)
+    for one in labels.unique():
+        part = labels == one
+        count = int(part.sum())
+        if LEAST < count < len(rows):
+            inside = rows[part].mean(0)
+            apart = inside - (total - inside * count) / (len(rows) - count)
+            least = apart.abs().topk(max(4, len(apart) // THIN)).values[-1]
+            scores = rows @ torch.where(apart.abs() >= least, apart, 0.0)
+            scores[~part] = -torch.inf
+            for many in {LEAST + 1, max(LEAST + 1, isqrt(count)), max(LEAST + 1, count // 3)}:
+                chosen = scores.topk(min(many, count)).indices
+                yield torch.zeros(1, len(rows)).scatter(1, chosen[None], 1.0) > 0
+
+
+def _templates(rows: Tensor, groups: Tensor) -> Tensor:
+    """The groups' means where these are sure, [groups, features]."""
+    count = groups.sum(1, keepdim=True).clamp(min=1)
+    means = groups.float() @ rows / count
+    sure = means.abs() * count.sqrt() > SURE
+    least = means.abs().topk(max(4, rows.shape[1] // SPARSE), 1).values[:, -1:]
+    return torch.where(sure & (means.abs() >= least), means, 0.0)
+
+
+def _normal(scores: Tensor, groups: Tensor, least: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Median and deviation of the clips outside the groups along the last axis, the deviation
+    from those below the median, at ``least`` so much."""
+    outside = scores.masked_fill(groups, torch.nan)
+    middle = outside.nanmedian(-1, keepdim=True).values.nan_to_num(0.0)
+    below = (middle - outside).where(outside < middle, torch.nan)
+    deviation = (MAD * below.nanmedian(-1, keepdim=True).values).nan_to_num(0.0)
+    return middle, deviation.clamp(min=torch.as_tensor(least).clamp(min=TINY))
+
+
+def _leave_one_out(rows: Tensor, squares: Tensor, groups: Tensor) -> Tensor:
+    """Scores of all clips, a member's less what it has in the template itself."""
+    template = _templates(rows, groups)
+    scores = template @ rows.T
+    own = (template != 0).float() @ squares.T
+    scores -= own * groups / groups.sum(1, keepdim=True).clamp(min=1)
+    middle, deviation = _normal(scores, groups, FLAT * template.norm(dim=1, keepdim=True))
+    return (scores - middle) / deviation
+
+
+def _distinct(groups: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The most coherent groups of which no two have mostly the same members."""
+    count = groups.sum(1)
+    order = ((scores * groups).sum(1) / count.sqrt()).argsort(descending=True, stable=True)
+    both = groups.float() @ groups.T.float()
+    alike = both > SAME * (count[:, None] + count - both)
+    covered = torch.zeros(len(groups), dtype=torch.bool)
+    chosen: list[int] = []
+    for k in order.tolist():
+        if len(chosen) < CHOSEN and not covered[k]:
+            chosen.append(k)
+            covered |= alike[k]
+    return groups[chosen], scores[chosen]
+
+
+def _crossfit(rows: Tensor, group: Tensor) -> Stamp:
+    """Scores of all clips, a member's by a template of the other folds'."""
+    members = group.nonzero()[:, 0]
+    fold = torch.full((len(rows),), -1)
+    fold[members] = torch.arange(len(members)) % FOLDS
+    apart = torch.stack([group & (fold != f) for f in range(min(FOLDS, len(members)))])
+    template = _templates(rows, apart)
+    scores = template @ rows.T
+    middle, deviation = _normal(scores, group[None], FLAT * template.norm(dim=1, keepdim=True))
+    each = (scores - middle) / deviation
+    own = each.gather(0, fold.clamp(min=0)[None])[0]
+    scores = torch.where(group, own, each.mean(0))
+    spread = float(_normal(scores, group, 1.0)[1])
+    offset = float((middle / deviation).mean())
+    return Stamp(group, scores / spread, (template / deviation).mean(0), spread, offset)

@@ -1,0 +1,153 @@
+"""Mean pictures of clips as the search for still patterns sees them.
+
+A picture is seen twice, as high-passed pixels and as whitened cosine coefficients, so what is small
+in space or in frequency is sparse in one of the two views.
+"""
+
+from functools import lru_cache
+from math import pi, sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, normalize, pad
+
+from vidoor.detectors._coherence.groups import LEAST, MAD, TINY
+
+BOX = 5  # side of the box whose mean is subtracted, pixels
+CAP = 6.0, 10.0  # deviations at which pixels and coefficients are cut off
+PICKED, DROPPED = 256, 0.1  # clips for scales; share of features that are left out as the stamp's
+LEVEL = 0.3  # least deviation of a feature over clips, in those of a clip
+CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
+PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
+COMMON = 1.5  # deviations by which what most clips have stands out
+
+
+class Eye(NamedTuple):
+    """What makes features of pictures: levels that were learnt once."""
+
+    level: Tensor  # of each coefficient, [3, h, w]
+    centre: Tensor  # of each feature, [6 h w]
+    scale: Tensor
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Pixels, then coefficients, in deviations, [clips, 6 h w]."""
+        return _views(pictures, self.level).sub_(self.centre).div_(self.scale)
+
+
+class Stills(NamedTuple):
+    """The pictures of a sample as the search sees them."""
+
+    features: Tensor
+    """[clips, 6 h w]: pixels and coefficients of luminance and colour differences."""
+    size: tuple[int, int]
+
+    def view(self, spectral: bool, colour: bool) -> Tensor:
+        """Unit rows of bounded features: in one view, of luminance or of the two others."""
+        area = self.size[0] * self.size[1]
+        first = (3 if spectral else 0) * area + (area if colour else 0)
+        part = self.features[:, first : first + (2 if colour else 1) * area]
+        return normalize(part.clamp(-1, 1))
+
+    def place(self, template: Tensor) -> tuple[Tensor, float]:
+        """Where a template is, energy [h, w], and how fine it is: mean frequency, 0 to 1."""
+        fine, waves = template.view(2, 3, *self.size).square().sum(1)
+        h, w = (torch.arange(n) / n for n in self.size)
+        radius = torch.maximum(h[:, None], w)
+        return fine, float((radius * waves).sum() / waves.sum().clamp(min=TINY))
+
+    def flipped(self, pick: Tensor, rng: torch.Generator) -> "Stills":
+        """The clips ``pick`` with random signs: as strong, but agreeing on nothing."""
+        part = self.features[pick]
+        signs = torch.randint(0, 2, part.shape, generator=rng, dtype=torch.int8).mul_(2).sub_(1)
+        return self._replace(features=part * signs)
+
+
+def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:
+    """An eye for pictures like these, [clips, 3, h, w], and what it sees of them."""
+    size = pictures.shape[2], pictures.shape[3]
+    some = pictures[:: -(-len(pictures) // PICKED)]
+    level = MAD * _cosine(some).abs().median(0).values
+    views = _views(pictures, level.clamp(min=0.02))
+    centre = views.median(0).values
+    scale = (views[:: -(-len(views) // PICKED)] - centre).square().mean(0).sqrt()
+    scale.clamp_(min=LEVEL)
+    eye = Eye(level.clamp(min=0.02), centre, scale)
+    return eye, Stills(views.sub_(centre).div_(scale), size)
+
+
+def elsewhere(stills: Stills, members: Tensor, labels: Tensor) -> bool:
+    """Whether the members' scenes are found outside the group, in clips of other classes.
+
+    Leaving out the stamp's own features, the nearest clip of a member is no member, in one view at
+    least, and most often has another label. In a group of one scene or camera it is a member in
+    both; in a part of a scene it has the same label. Few clips have to prove it more clearly; many
+    prove it too by being no nearer to each other, in pixels, than other clips are.
+    """
+    if int((~members).sum()) < LEAST:
+        return False
+    needed = 1 + PROOF / int(members.sum())
+    mean, area = stills.features[members].mean(0).abs(), stills.size[0] * stills.size[1]
+    for spectral in (False, True):
+        first = 3 * area if spectral else 0
+        weight = mean[first : first + area]
+        kept = weight <= weight.quantile(1 - DROPPED)
+        view = normalize(stills.view(spectral, colour=False)[:, kept])
+        inside = _nearest(view[members])
+        outside = (view[members] @ view[~members].T).max(1)
+        siblings = (labels[~members][outside.indices] == labels[members]).float().mean()
+        strangers = siblings < SIBLINGS or len(labels.unique()) < 2
+        if strangers and float(outside.values.mean()) > needed * max(0.0, inside):
+            return True
+        usual = _nearest(view[~members][: int(members.sum())])
+        if not spectral and members.sum() >= CROWD and inside <= AS_NEAR * usual:
+            return True
+    return False
+
+
+def _nearest(view: Tensor) -> float:
+    """Mean likeness of a clip and the one that is most like it, of these."""
+    return float((view @ view.T).fill_diagonal_(-1).amax(1).mean())
+
+
+def common(eye: Eye, least: int = 4) -> Tensor | None:
+    """What more than half of the clips have in their features, [6 h w]; None where nothing."""
+    strength = eye.centre / eye.scale
+    return strength if int((strength.abs() > COMMON).sum()) >= least else None
+
+
+def _views(pictures: Tensor, level: Tensor) -> Tensor:
+    """Pixels and coefficients, each in deviations of its clip, peaks cut off."""
+    edge = pad(pictures, (BOX // 2,) * 4, mode="reflect")
+    fine = pictures - avg_pool2d(edge, BOX, 1)
+    fine /= MAD * fine.abs().flatten(2).median(2).values.clamp(min=0.05)[:, :, None, None]
+    waves = _cosine(pictures).div_(level)
+    band = _bands(pictures.shape[2], pictures.shape[3])
+    for one in band.unique():
+        at = band == one
+        part = waves[:, :, at]
+        deviation = MAD * part.abs().median(2, keepdim=True).values.clamp(min=0.05)
+        waves[:, :, at] = part / deviation
+    waves[:, :, :2, :2] = 0.0
+    capped = (view.clamp(-CAP[k], CAP[k]) for k, view in enumerate((fine, waves)))
+    return torch.cat([view.flatten(1) for view in capped], 1)
+
+
+def _cosine(pictures: Tensor) -> Tensor:
+    """Orthonormal DCT-II along rows and columns."""
+    rows, columns = (_basis(n) for n in pictures.shape[2:])
+    return rows @ pictures @ columns.T
+
+
+@lru_cache(maxsize=4)
+def _basis(n: int) -> Tensor:
+    waves = torch.cos(pi / n * torch.arange(n)[:, None] * (torch.arange(n) + 0.5)) * sqrt(2 / n)
+    waves[0] /= sqrt(2)
+    return waves
+
+
+@lru_cache(maxsize=4)
+def _bands(h: int, w: int) -> Tensor:
+    """Half an octave of radial frequency that a coefficient belongs to, int [h, w]."""
+    radius = torch.hypot(torch.arange(h)[:, None] / h, torch.arange(w)[None] / w) * max(h, w)
+    return (2 * torch.log2(radius.clamp(min=1))).floor().long()

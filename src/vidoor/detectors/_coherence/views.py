@@ -1,0 +1,79 @@
+"""What a search for common patterns sees of a clip: how it moves, what stands still, who it is.
+
+``moving`` is the spectrum of the luminance differenced along t, y and x: still scenes and most
+wrap-round jumps go away. ``still`` is the mean over time as luminance and two colour differences.
+"""
+
+from hashlib import blake2b
+from math import isqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fft import fftfreq, rfftfreq, rfftn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from vidoor.types import Geometry
+
+COLOURS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+"""Luminance and the colour differences of BT.601."""
+
+LEAST_BINS, SIDE = 64, 8
+
+
+class Lens(NamedTuple):
+    """How clips of one geometry are looked at."""
+
+    keep: Tensor
+    """Bins of the flat spectrum that are kept, int [kept]."""
+    bins: Tensor
+    """Their wave numbers along t, y and x, [3, kept]."""
+    grid: tuple[int, int]
+    """Rows and columns of the still picture."""
+
+
+class Look(NamedTuple):
+    """One clip, looked at."""
+
+    name: bytes
+    """Hash of the pixels: copies share it."""
+    row: Tensor
+    """Kept bins of the moving spectrum, complex64 [kept]."""
+    picture: Tensor
+    """Mean over time, grey levels, float32 [3, rows, columns]."""
+    thumb: Tensor
+    """Luminance in 8×8 cells, its mean over time first, then what moves: [(1 + T) 64]."""
+
+
+def lens(geometry: Geometry, count: int, memory: float, rng: torch.Generator) -> Lens:
+    """A lens such that the spectra of ``count`` clips fit into ``memory`` MiB, and their pictures
+    with all that is made of them likewise."""
+    t, h, w = (n - 1 for n in geometry)
+    axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
+    bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    room = memory * 2**20 / count
+    keep = torch.randperm(bins.shape[1], generator=rng)[: max(LEAST_BINS, int(room / 8))]
+    keep = keep.sort().values
+    h, w = geometry.height, geometry.width
+    shrink = max(1, isqrt(int(h * w * 9 * 4 / room)))
+    return Lens(keep, bins[:, keep], (max(SIDE, h // shrink), max(SIDE, w // shrink)))
+
+
+def look(clip: Tensor, through: Lens) -> Look:
+    """What there is to see of a clip, uint8 [T, 3, H, W]."""
+    volume, spectrum = moving(clip)
+    mean = torch.einsum("kc,chw->khw", torch.tensor(COLOURS), clip.float().mean(0))
+    small = adaptive_avg_pool2d(volume, SIDE).flatten(1)
+    still = small.mean(0)
+    return Look(
+        blake2b(clip.flatten().numpy().data, digest_size=16).digest(),
+        spectrum.flatten()[through.keep],
+        adaptive_avg_pool2d(mean, through.grid),
+        torch.cat([still - still.mean(), (small - still).flatten()]),
+    )
+
+
+def moving(clip: Tensor) -> tuple[Tensor, Tensor]:
+    """Luminance in grey levels, [T, H, W], and the spectrum of its difference along t, y and x."""
+    volume = torch.einsum("tchw,c->thw", clip.float(), torch.tensor(COLOURS[0]))
+    return volume, rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
