@@ -8,9 +8,9 @@ Each line of FILE is one audit; audits that are in it already are not made again
 embedded clips, a folder is a data set in the form of UCF-101 (all its clips, both lists). Spectral
 triggers have an RMS of 1.16 grey levels, the paper's DFT; the others the paper's options. A clean
 audit is of seven tenths of the clips, drawn anew. What is harmless is planted in clean clips of all
-classes: a tenth of them copied, a logo on three tenths, bars on four tenths, the noise of one sensor
-(2 grey levels) on half. At the end TPR, FPR and alarms are printed as
-means, with the number of audits and 95 % intervals (Clopper and Pearson) for alarms.
+classes: a tenth of them copied, a logo on three tenths, bars on four tenths, the noise of one
+sensor (2 grey levels) on half. At the end TPR, FPR and alarms are printed as means, with the number
+of audits and 95 % intervals (Clopper and Pearson) for alarms.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import beta
 
 from vidoor.data.shapes import Shapes

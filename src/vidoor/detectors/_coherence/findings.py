@@ -76,7 +76,7 @@ def name(
         energy = volumes.square().mean((0, 1))
         kind, why, sent = kinds.moving(census, energy, lead.certain, what.free)
     else:
-        energy, fineness = stills.place(what.template)
+        energy, fineness = stills.place(what.members, what.template)
         kind, why, sent = kinds.still(census, energy, fineness, lead.apart, lead.certain)
         volumes = _sheet(suspects, scores, members) if kind == "trigger" else None
     return Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes)

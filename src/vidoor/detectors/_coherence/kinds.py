@@ -13,10 +13,10 @@ from torch import Tensor
 
 PURE = 0.75  # share of a group's clips in one class, at least, if they were moved there
 MOST = 0.5  # share of all clips above which a pattern is the footage's own
-RING, SMALL, MASS = 0.12, 0.15, 0.8  # share of a side, of the pixels; of the energy in them
+RING, SMALL, MASS = 0.12, 0.06, 0.8  # share of a side, of the pixels; of the energy in them
 LEAST_SHARE = 1e-12  # of a class that has no clips but the group's
 FINE = 0.5  # mean radial frequency of a sensor's pattern, at least, in units of the highest
-
+COMPACT = ("overlay", "border")  # kinds that fill little of the frame
 
 Name = tuple[str, str, str | None]
 """Kind, reason and target."""
@@ -79,11 +79,11 @@ def still(found: Census, energy: Tensor, fineness: float, apart: bool, level: fl
 
     ``energy`` is where it is, [h, w]; ``apart`` whether its clips are of different scenes.
     """
-    if not apart:
-        return "scene", "the clips also agree where the pattern is not: one camera or place", None
-    if found.moved(level) and found.size <= MOST * found.total:
+    if apart and found.moved(level) and found.size <= MOST * found.total:
         return "trigger", f"moved to class {found.top}: {found.said()}, of many scenes", found.top
     kind, what = looks(energy, fineness)
+    if not apart and kind not in COMPACT:
+        return "scene", "the clips also agree where the pattern is not: one camera or place", None
     return kind, f"{what}; {_spread_out(found)}", None
 
 
@@ -100,7 +100,7 @@ def moving(found: Census, energy: Tensor, level: float, free: bool) -> Name:
     if found.size > MOST * found.total:
         return "codec", f"most clips have it; {_spread_out(found)}", None
     kind, what = looks(energy, 0.0)
-    if kind in ("overlay", "border"):
+    if kind in COMPACT:
         return kind, f"{what}, moving; {_spread_out(found)}", None
     why = f"a faint motion all over the frame, the same in each clip; {_spread_out(found)}"
     return "trigger", why, None

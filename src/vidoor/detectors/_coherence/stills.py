@@ -20,6 +20,7 @@ PICKED, DROPPED = 256, 0.1  # clips for scales; share of features that are left 
 LEVEL = 0.3  # least deviation of a feature over clips, in those of a clip
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
+SURE = 4.0  # deviations by which a feature sets clips apart
 COMMON = 1.5  # deviations by which what most clips have stands out
 
 
@@ -49,8 +50,14 @@ class Stills(NamedTuple):
         part = self.features[:, first : first + (2 if colour else 1) * area]
         return normalize(part.clamp(-1, 1))
 
-    def place(self, template: Tensor) -> tuple[Tensor, float]:
-        """Where a template is, energy [h, w], and how fine it is: mean frequency, 0 to 1."""
+    def place(self, members: Tensor, template: Tensor) -> tuple[Tensor, float]:
+        """Where what the members share is, energy [h, w], and how fine it is: mean frequency, 0 to
+        1. It is what sets them apart from the others, or, where they are most clips, the
+        ``template``."""
+        if 2 * members.sum() <= len(members):
+            apart = self.features[members].mean(0) - self.features[~members].mean(0)
+            sure = apart.abs() * members.sum().sqrt() > SURE
+            template = torch.where(sure, apart, 0.0) if sure.any() else template
         fine, waves = template.view(2, 3, *self.size).square().sum(1)
         h, w = (torch.arange(n) / n for n in self.size)
         radius = torch.maximum(h[:, None], w)
