@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vidoor.bench.grid import expand
 from vidoor.document import override, read
 from vidoor.errors import RecipeError
-from vidoor.recipe import Runtime, document, dumps, parse, run_id
+from vidoor.recipe import Runtime, document, dumps, identity, parse, run_id, table
 
 MINIMAL = {
     "data": {"kind": "shapes"},
@@ -89,6 +89,16 @@ def test_run_id_ignores_where_and_sees_what():
     assert run_id(elsewhere) == run_id(recipe)
     for change in ("seed=1", "trigger.rms=1.17", "training.epochs=11", "poisoning.rate=0.1"):
         assert run_id(parse(override(MINIMAL, [change]))) != run_id(recipe)
+
+
+def test_a_method_that_was_revised_is_another_method(monkeypatch: pytest.MonkeyPatch):
+    recipe = parse({**MINIMAL, "detector": {"spectral-signatures": {}}})
+    detector = recipe.detector["spectral-signatures"]
+    known = run_id(recipe), identity(detector)
+    assert known[1] == table(detector)
+    monkeypatch.setattr(type(detector), "revision", 2, raising=False)
+    assert run_id(recipe) != known[0]
+    assert identity(detector) == {**table(detector), "revision": 2}
 
 
 def test_writing_out_a_default_does_not_change_the_run_id():

@@ -139,6 +139,11 @@ class Recipe:
     mitigation: Mapping[str, Any] = field(default_factory=dict)
     """Mitigations, named in the same way."""
 
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    """Triggers of the test, by name: is the victim also taken in by these, which it was not
+    trained with ("collateral damage", the paper's section 4.5)? What a table says changes the
+    recipe's own trigger; one with a ``kind`` is a trigger of its own."""
+
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -158,6 +163,9 @@ PLAIN: Mapping[str, tuple[type, str]] = {
 NAMED = ("detector", "mitigation")
 """Groups of which a recipe may use several methods, each in a table with a name."""
 
+STRENGTHS = {"delta", "rms"}
+"""Two ways to say one thing: a probe that gives one of them does without the other."""
+
 
 def parse(document: Document) -> Recipe:
     """The recipe that ``document`` describes. RecipeError, one line, if it describes none."""
@@ -166,6 +174,8 @@ def parse(document: Document) -> Recipe:
     for spec in fields(Recipe):
         if spec.name in NAMED:
             values[spec.name] = _named(spec.name, values.get(spec.name, {}))
+        elif spec.name == "probe":
+            values["probe"] = _probes(values["trigger"], values.get("probe", {}))
         elif spec.name in GROUPS and spec.name in values:
             values[spec.name] = component(spec.name, values[spec.name])
         elif spec.name in values and isinstance(spec.type, type) and is_dataclass(spec.type):
@@ -190,9 +200,23 @@ def _named(group: str, tables: Any) -> dict[str, Any]:
     }
 
 
-def component(group: str, options: Any, name: str = "") -> Any:
-    """The method of ``group`` that a recipe table ``{kind = …, option = …}`` describes."""
-    where = f"{group}.{name}" if name else group
+def _probes(trigger: Any, tables: Any) -> dict[str, Any]:
+    """The triggers of the test; ``trigger`` is the one that they change."""
+    probes = {}
+    for name, options in _table(tables, "probe").items():
+        where = f"probe.{name}"
+        changes = _table(options, where)
+        dropped = STRENGTHS if STRENGTHS & {*changes} else set()
+        own = {key: value for key, value in table(trigger).items() if key not in dropped}
+        told = changes if {"kind", "preset"} & {*changes} else {**own, **changes}
+        probes[name] = component("trigger", told, where=where)
+    return probes
+
+
+def component(group: str, options: Any, name: str = "", *, where: str = "") -> Any:
+    """The method of ``group`` that a recipe table ``{kind = …, option = …}`` describes; ``where``
+    it stands is the group and its name unless told."""
+    where = where or (f"{group}.{name}" if name else group)
     values = dict(_table(options, where))
     kind = values.pop("kind", None)
     if not isinstance(kind, str):
@@ -262,7 +286,9 @@ def document(recipe: Recipe) -> dict[str, Any]:
     written = {}
     for spec in fields(recipe):
         value = getattr(recipe, spec.name)
-        if spec.name in NAMED:
+        if spec.name == "probe" and not value:
+            continue  # recipes without any have the identity that they had before there were probes
+        if spec.name in (*NAMED, "probe"):
             written[spec.name] = {name: table(method) for name, method in value.items()}
         elif is_dataclass(value):
             written[spec.name] = table(value)
@@ -304,9 +330,16 @@ def dumps(recipe: Recipe) -> str:
 
 def identity(method: Any) -> dict[str, Any]:
     """What results depend on: a method's options, or its own ``identity()`` where it has one
-    (a folder of clips is the clips in it, not its path)."""
+    (a folder of clips is the clips in it, not its path); and its ``revision`` if it tells one: a
+    method whose results changed counts it up, so that older ones are not taken for its own."""
     own = getattr(method, "identity", None)
-    return table(method) if own is None else {"kind": name_of(method), **own()}
+    told = table(method) if own is None else {"kind": name_of(method), **own()}
+    return {**told, **_revision(method)}
+
+
+def _revision(method: Any) -> dict[str, int]:
+    found = getattr(method, "revision", None)
+    return {} if found is None else {"revision": found}
 
 
 def run_id(recipe: Recipe, data: Mapping[str, Any] | None = None) -> str:
@@ -315,4 +348,8 @@ def run_id(recipe: Recipe, data: Mapping[str, Any] | None = None) -> str:
     ``data`` is the identity of the data, if it is known already: it may take reading every file.
     """
     data = identity(recipe.data) if data is None else data
-    return digest({**settled(recipe), "data": data})
+    named = {**recipe.detector, **recipe.mitigation, **recipe.probe}
+    methods = {"trigger": recipe.trigger, "victim": recipe.victim, **named}
+    revised = {name: found for name, one in methods.items() if (found := _revision(one))}
+    told: dict[str, Any] = {"revisions": revised} if revised else {}
+    return digest({**settled(recipe), "data": data, **told})

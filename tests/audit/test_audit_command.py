@@ -41,6 +41,7 @@ def test_a_poisoned_set_leaves_with_one_and_a_clean_set_with_zero(
     [
         (["."], "holds no class folders"),
         ([".", "--size", "9"], "HEIGHTxWIDTH"),
+        ([".", "--address", "local"], "give --workers 2 or more"),
     ],
 )
 def test_mistakes_get_one_line(vidoor_command, tmp_path: Path, arguments, line) -> None:
@@ -48,6 +49,20 @@ def test_mistakes_get_one_line(vidoor_command, tmp_path: Path, arguments, line) 
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.strip().splitlines()) == 1 and line in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ray_goes_through_the_clips_to_the_same_verdict(
+    poisoned: Path, vidoor_command, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    found = []
+    for name, more in (("alone", ()), ("ray", ("--workers", 2))):
+        few = ("--set", "detector.coherence.clips=64")
+        done = vidoor_command("audit", poisoned, "--out", tmp_path / name, "--json", *few, *more)
+        assert done.returncode == 1, done.stderr
+        document = json.loads(done.stdout)
+        found.append((document["suspicious"], document["findings"], document["verdict"]["text"]))
+    assert found[0] == found[1]
 
 
 def test_a_budget_that_is_too_short_clears_nothing(clean: Path, vidoor_command, tmp_path) -> None:

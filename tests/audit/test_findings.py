@@ -87,6 +87,19 @@ def test_a_group_that_is_no_trigger_is_seen_without_an_alarm() -> None:
     assert findings.findings(COHERENCE, found, CLIPS) == []
 
 
+def test_groups_of_one_kind_are_seen_as_one_thing() -> None:
+    groups = [
+        {"kind": "scene", "why": "one", "members": list(IDS[:3])},
+        {"kind": "border", "members": list(IDS[:2])},
+        {"kind": "scene", "why": "two", "members": list(IDS[2:5])},
+    ]
+    found = {"coherence": verdict(scored(), False, groups=groups)}
+    scenes, border = findings.observations(COHERENCE, found)
+    assert scenes.text == "2 groups of clips share a scene each, 5 in all; no trigger"
+    assert scenes.clips == (IDS[:3], IDS[2:5])
+    assert border.text == "2 clips share a border; no trigger"
+
+
 def test_a_weak_detector_gives_hints_and_reasons_and_accuses_nobody() -> None:
     checks = [check("coherence"), check("spectral-signatures"), check("nc", "model")]
     quiet = {

@@ -31,7 +31,7 @@ def test_both_ways_give_the_same_pictures(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.setattr(decode, "COPIES", 1)
-    files = decode._clips(tmp_path_factory.mktemp("clips"))
+    files = decode.files_of(tmp_path_factory.mktemp("clips"))
     for (path,) in files.values():
         read = decode.ways([path], tmp_path_factory.mktemp("cache"))
         ours, theirs, cached = (way(path) for way in read.values())

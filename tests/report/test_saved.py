@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vidoor.errors import RecipeError, VidoorError
+from vidoor.errors import VidoorError
 from vidoor.report import saved, tables
 
 RECIPE: dict[str, Any] = {
@@ -72,8 +72,9 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, runs: list[Path]
         ({"row": ["arm"]}, "did you mean 'rows'"),
         ({"rows": "arm"}, r"table\.rows must be a list of fields"),
         ({"finding": ["a"]}, r"table\.finding must be a sentence"),
+        ({"paper": ["table7"]}, "unknown table of the paper 'table7'"),
     ],
 )
 def test_layouts_that_are_none_get_one_line(table: Any, line: str) -> None:
-    with pytest.raises(RecipeError, match=line):
+    with pytest.raises(VidoorError, match=line):
         saved.query({"table": table})

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from vidoor.audit.checks import Check, plan
 from vidoor.audit.record import EXIT, SCHEMA, Checked, Clips, LeftOut, Record, Sentence, Status
 from vidoor.audit.work import STAGES, Work, perform
 from vidoor.bench import store
+from vidoor.bench.engines import ray_workers
 from vidoor.bench.environment import environment
 from vidoor.bench.verdicts import flags
 from vidoor.document import override
 from vidoor.errors import DataError, RecipeError, unknown
 from vidoor.files import make_folder
-from vidoor.recipe import SEEDS, table
+from vidoor.recipe import SEEDS, Runtime, table
+from vidoor.spread import among
 from vidoor.types import Geometry, Quarantined, Verdict
 
 TABLES = ("data", "detector", "victim", "training")
@@ -32,7 +35,8 @@ TOLD = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be audited, and how. ``minutes``: the budget; None: whatever it takes."""
+    """What is to be audited, and how. ``minutes``: the budget; None: whatever it takes.
+    ``workers``: more than one go through the clips by Ray, at ``address``."""
 
     clips: Path
     model: Path | None = None
@@ -43,6 +47,8 @@ class Request:
     minutes: float | None = None
     strict: bool = False
     seed: int = 0
+    workers: int = 1
+    address: str | None = None
     overrides: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -50,6 +56,8 @@ class Request:
             raise RecipeError(f"--budget is {self.minutes:g} minutes; give more than 0")
         if self.seed not in SEEDS:
             raise RecipeError(f"--seed must be in 0..2**63 - 1, not {self.seed}")
+        if self.address is not None and self.workers < 2:
+            raise RecipeError("--address names a Ray cluster; give --workers 2 or more with it")
 
 
 def audit(request: Request) -> Record:
@@ -63,12 +71,28 @@ def audit(request: Request) -> Record:
             if not ours:
                 raise DataError(f"{work.folder}: another audit works there; give another --out")
             left = request.minutes
-            perform(work, left if left is None else max(60 * left - time.monotonic() + start, 1e-3))
-            record = _record(request, work, time.monotonic() - start)
+            with _workers(request):
+                perform(work, None if left is None else max(60 * left - _since(start), 1e-3))
+            record = _record(request, work, _since(start))
             outputs.write(record, work)
     except OSError as error:
         raise DataError(f"{error.filename or 'files'}: {error.strerror or error}") from None
     return record
+
+
+def _since(start: float) -> float:
+    return time.monotonic() - start
+
+
+@contextmanager
+def _workers(request: Request) -> Iterator[None]:
+    """Whoever goes through the clips: this process, or Ray's."""
+    if request.workers == 1:
+        yield
+        return
+    runtime = Runtime(workers=request.workers, address=request.address or "local", device="cpu")
+    with ray_workers(runtime) as workers, among(workers):
+        yield
 
 
 def _prepare(request: Request) -> Work:

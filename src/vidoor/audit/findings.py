@@ -140,18 +140,29 @@ def observations(checks: Sequence[Check], verdicts: Verdicts) -> list[Observatio
     """What clips share that is no trigger, named for what it is."""
     seen = []
     for check, verdict in _made(checks, verdicts):
+        kinds: dict[str, list[_Group]] = {}
         for group in _groups(verdict):
             if group.kind != TRIGGER:
-                why = f": {group.why}" if group.why else ""
-                one = "an" if group.kind[:1] in "aeiou" else "a"
-                text = f"{_clips(len(group.members))} share {one} {group.kind}{why}; no trigger"
-                seen.append(Observation(check.name, group.kind, text, (group.members,)))
+                kinds.setdefault(group.kind, []).append(group)
+        for kind, alike in kinds.items():
+            members = tuple(group.members for group in alike)
+            seen.append(Observation(check.name, kind, _shared(kind, alike), members))
         pairs = tuple(tuple(map(str, pair)) for pair in verdict.evidence.get("same_footage", ()))
         if pairs:
             noun = "pair" if len(pairs) == 1 else "pairs"
             text = f"{len(pairs):,} {noun} of clips show the same footage; no trigger"
             seen.append(Observation(check.name, PAIRS, text, pairs))
     return seen
+
+
+def _shared(kind: str, alike: Sequence[_Group]) -> str:
+    """What clips share, as a sentence."""
+    article = "an" if kind[:1] in "aeiou" else "a"
+    if len(alike) == 1:
+        why = f": {alike[0].why}" if alike[0].why else ""
+        return f"{_clips(len(alike[0].members))} share {article} {kind}{why}; no trigger"
+    count = len({clip for group in alike for clip in group.members})
+    return f"{len(alike)} groups of clips share {article} {kind} each, {count:,} in all; no trigger"
 
 
 def hints(checks: Sequence[Check], verdicts: Verdicts) -> list[Hint]:

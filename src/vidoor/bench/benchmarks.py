@@ -42,6 +42,9 @@ BENCHMARKS = {
     "detectors": Benchmark(
         "detection", "detectors", "passes that detectors take beside those cannot avoid (minutes)"
     ),
+    "audit": Benchmark(
+        "audit_cost", "audit", "what an audit of clips costs beside reading them (minutes)"
+    ),
     "imperceptibility": Benchmark(
         "visible", "benchmark", "how visible each trigger is, Tables 4 and 6 (takes --clips)"
     ),

@@ -114,7 +114,7 @@ def poison(work: Work) -> None:
     lines = manifest.lines(clips.train, attack.poisoned, attack.plan, name)
     manifest.save(lines, work.folder / manifest.MANIFEST)
     about = {
-        "trigger": _describe(work["trigger"], clips.train),
+        "trigger": described(work["trigger"], clips.train),
         **_imperceptibility(clips.test, attack.triggered),
     }
     store.write_json(work.folder / ATTACK, about)
@@ -128,7 +128,8 @@ def attacked(work: Work, clips: Clean) -> Attacked:
     return Attacked(poisoned, plan, triggered(clips.test, work["trigger"]))
 
 
-def _describe(trigger: Any, clips: ClipSet) -> Mapping[str, Any]:
+def described(trigger: Any, clips: ClipSet) -> Mapping[str, Any]:
+    """What a trigger tells of itself on such clips."""
     describe = getattr(trigger, "describe", None)
     return {} if describe is None else describe(clips.geometry)
 
@@ -163,6 +164,6 @@ def _frames(work: Work, test: ClipSet, attacked: ClipSet) -> dict[str, np.ndarra
         "labels": np.array([test.classes[test.labels[i]] for i in chosen]),
     }
     pattern = getattr(work["trigger"], "pattern", None)
-    if pattern is not None:
+    if pattern is not None and not getattr(work["trigger"], "varies", False):
         arrays["pattern"] = pattern(test.geometry).volume().real.astype(np.float32)
     return arrays

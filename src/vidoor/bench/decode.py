@@ -50,7 +50,7 @@ def decode() -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         clips, cache = Path(folder, "clips"), Path(folder, "cache")
-        codecs = {name: _speed(files, cache) for name, files in _clips(clips).items()}
+        codecs = {name: _speed(files, cache) for name, files in files_of(clips).items()}
         once, more = _peak(clips, 1), _peak(clips, MORE)
     return {
         "ours_over_pyav": min(found["ours_over_pyav"] for found in codecs.values()),
@@ -90,7 +90,7 @@ def _speed(files: Sequence[Path], cache: Path) -> dict[str, float]:
     }
 
 
-def _clips(folder: Path) -> dict[str, list[Path]]:
+def files_of(folder: Path) -> dict[str, list[Path]]:
     """A few moving, noisy pictures in each codec."""
     t, y, x = np.ogrid[:LENGTH, :HEIGHT, :WIDTH]
     waves = (np.sin(x / 9 + t / 5) + 0 * y, np.cos(y / 7 - t / 6) + 0 * x, np.sin((x + y) / 30 - t))

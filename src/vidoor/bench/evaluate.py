@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vidoor import SCHEMA
-from vidoor.bench import judge, store, trained, verdicts
+from vidoor.bench import judge, probed, store, trained, verdicts
 from vidoor.bench.clips import ATTACK, FRAMES, Attacked, Clean, attacked, clean
 from vidoor.bench.judge import Found, truth
 from vidoor.bench.work import Work
@@ -87,10 +87,12 @@ def _record(
         "mitigations": {
             name: {
                 **trained.measured(work.needs[f"mitigate {name}"])["rates"],
+                "probes": probed.after(work, name),
                 "cost": store.cost(work.needs[f"mitigate {name}"]),
             }
             for name in recipe.mitigation
         },
+        "probes": probed.told(work, clips.train),
         "recipe": settled(recipe),
         # What matters is where the victim was trained.
         "environment": (store.done(work.needs["train poisoned"]) or {}).get("environment", {}),
@@ -141,7 +143,7 @@ def _costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
     groups = {
         "train": ("train ",),
         "detect": ("detect ", "control ", "activations "),
-        "evaluate": ("evaluate",),
+        "evaluate": ("evaluate", "probe "),
     }
     seconds = {
         group: sum(cost.seconds for stage, cost in costs.items() if stage.startswith(starts))

@@ -63,7 +63,8 @@ def expand(document: Document) -> list[Setting]:
     """
     base = dict(document)
     grid = _table(base.pop("grid", {}), "grid")
-    base.pop("table", None)  # how the results are laid out is no setting
+    for layout in ("table", "figure"):
+        base.pop(layout, None)  # how the results are shown is no setting
     axes = [*_arms(grid), *_axes(grid), *_zips(grid), *_seeds(base, grid)]
     _refuse_slips(axes)
     count = math.prod(map(len, axes))

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-from vidoor.bench import clips, evaluate, mitigated, store, trained, verdicts
+from vidoor.bench import clips, evaluate, mitigated, probed, store, trained, verdicts
 from vidoor.bench.environment import environment
 from vidoor.bench.stages import Stage
 from vidoor.bench.work import Work
@@ -26,6 +26,7 @@ MAKERS: Mapping[str, Callable[[Work], None]] = {
     "mitigate": mitigated.mitigate,
     "activations": verdicts.activate,
     "detect": verdicts.detect,
+    "probe": probed.probe,
     "run": evaluate.run,
 }
 """What makes a stage of each kind."""

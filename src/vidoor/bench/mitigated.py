@@ -10,6 +10,7 @@ from vidoor.bench.clips import Attacked, Clean, attacked, clean
 from vidoor.bench.judge import truth
 from vidoor.bench.work import Work
 from vidoor.types import ClipSet, Verdict
+from vidoor.victims.victim import Victim
 
 CONTROLS = PERFECT, RANDOM = "perfect", "random"
 """Verdicts that no detector gives: the truth, and as many flags on clips drawn at random."""
@@ -19,9 +20,29 @@ def mitigate(work: Work) -> None:
     """Stage ``mitigate``: another victim made from a poisoned one and clean clips."""
     clips = clean(work)
     attack = attacked(work, clips)
+    trained.keep(work, _made(work, clips, attack), clips, attack)
+
+
+def _made(work: Work, clips: Clean, attack: Attacked) -> Victim:
     given = _given(work, clips, attack)
-    victim = work["mitigation"](trained.load(work, "victim", clips.train), clips.train, **given)
-    trained.keep(work, victim, clips, attack)
+    victim = trained.load(work, "victim", clips.train)
+    mitigated: Victim = work["mitigation"](victim, clips.train, **given)
+    return mitigated
+
+
+def load(work: Work, clips: Clean) -> Victim:
+    """The victim that the stage ``mitigated`` has made, in a stage that needs what that one needs.
+
+    A purifier lies in front of a network and is no weight of it. It is made again, as all is whose
+    weights are still those of the poisoned victim: nothing was trained there.
+    """
+    before, after = (
+        trained.measured(work.needs[need])["victim"]["weights_sha256"]
+        for need in ("victim", "mitigated")
+    )
+    if before != after:
+        return trained.load(work, "mitigated", clips.train)
+    return _made(work, clips, attacked(work, clips))
 
 
 def _given(work: Work, clips: Clean, attack: Attacked) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
     splits = looked.once(lambda: _opened(data, seed), "open", data, seed)
     train, test = splits.train, splits.test
     looked.once(lambda: preflight(recipe.trigger, train), recipe.trigger, train.geometry)
+    for name, trigger in recipe.probe.items():
+        looked.once(partial(_check_probe, name, trigger, train), trigger, train.geometry)
     attack.check_trigger(recipe.trigger)
     looked.once(lambda: attack.plan(train, seed), attack, data, seed)
     if not (attack.goal(test.labels, len(test.classes)) >= 0).any():
@@ -106,6 +108,14 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
         if hasattr(mitigation, "check"):
             parts = (mitigation, recipe.victim, recipe.training, shape)
             looked.once(partial(_check_layers, recipe, mitigation, train), *parts)
+
+
+def _check_probe(name: str, trigger: Any, clips: ClipSet) -> None:
+    """RecipeError if a trigger of the test does not fit the clips."""
+    try:
+        preflight(trigger, clips)
+    except VidoorError as error:
+        raise RecipeError(f"probe.{name}: {error}") from None
 
 
 def _check_verdict(recipe: Recipe, name: str, mitigation: Any) -> None:

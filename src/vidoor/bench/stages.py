@@ -5,6 +5,7 @@
           └─ train clean ─── detect (again, where there is nothing to find: controls) ──┘
 
 Detectors that look at a layer of the victim need the stage ``activations`` instead of the victim.
+What any victim, clean, poisoned or mitigated, makes of a trigger of the test is a stage ``probe``.
 A stage is a pure function of its parts and of what it needs, and it is given nothing else. Its key
 is the hash of these, so stages of different runs that depend on the same things are one stage:
 forty defences share one victim, and every attack shares the clean one.
@@ -18,7 +19,7 @@ from typing import Any
 from vidoor.document import digest
 from vidoor.recipe import Recipe, identity, run_id, table
 
-KINDS = ("data", "poison", "train", "activations", "detect", "mitigate", "run")
+KINDS = ("data", "poison", "train", "activations", "detect", "mitigate", "probe", "run")
 """In the order in which work that is ready is taken up."""
 
 
@@ -84,6 +85,8 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
             "mitigate", name, parts, data=data, poison=poison, victim=poisoned, **also
         )
 
+    needs |= dict(_probes(make, recipe, {**source, **model}, needs))
+
     # Their cost is part of the run's, once.
     taps = (need.needs["activations"] for need in needs.values() if "activations" in need.needs)
     needs |= {tap.label: tap for tap in taps}
@@ -117,6 +120,29 @@ def _detection(
     return make("detect", name, {**parts, **model}, **needs, victim=victim)
 
 
+def _probes(
+    make: Callable[..., Stage], recipe: Recipe, parts: Mapping[str, Any], made: Mapping[str, Stage]
+) -> Iterator[tuple[str, Stage]]:
+    """A stage ``probe`` for every trigger of the test and every victim, by their ``probing``."""
+    # What a victim makes of clips does not depend on how many of others were poisoned.
+    alone = {**parts, "poisoning": recipe.poisoning.rule}
+    for name, trigger in recipe.probe.items():
+        for victim, stage in made.items():
+            need = probing(name, victim)
+            of = need.removeprefix("probe ")
+            if stage.kind == "train":
+                told = {**alone, "probe": trigger}
+                yield need, make("probe", of, told, data=made["data"], victim=stage)
+            elif stage.kind == "mitigate":
+                told = {**stage.parts, "probe": trigger}
+                yield need, make("probe", of, told, **stage.needs, mitigated=stage)
+
+
+def probing(probe: str, victim: str) -> str:
+    """What a run calls the stage in which a probe meets a victim, which it calls ``victim``."""
+    return f"probe {probe}, {victim}"
+
+
 def _stage(
     content: Mapping[str, Any], kind: str, of: str, parts: Mapping[str, Any], **needs: Stage
 ) -> Stage:
@@ -126,7 +152,7 @@ def _stage(
     alike = {
         name: table(part)
         for name, part in parts.items()
-        if is_dataclass(part) and name not in ("trigger", "poisoning")
+        if is_dataclass(part) and name not in ("trigger", "poisoning", "probe")
     }
     like = digest(kind, alike)
     return Stage(kind, f"{kind} {of}".strip(), f"stages/{kind}-{key}", like, parts, needs)

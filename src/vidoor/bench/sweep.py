@@ -13,8 +13,9 @@ from pathlib import Path
 from vidoor import SCHEMA
 from vidoor.bench import store
 from vidoor.bench.board import Board, Failure
+from vidoor.bench.engines import Executor, Handle
 from vidoor.bench.evaluate import finished
-from vidoor.bench.executors import Executor, Handle, executor
+from vidoor.bench.executors import executor
 from vidoor.bench.make import Outcome
 from vidoor.bench.plan import Cell
 from vidoor.bench.stages import Stage

@@ -85,16 +85,21 @@ def _weights_hash(victim: Victim) -> str:
 
 
 def _rates(work: Work, victim: Victim, test: ClipSet, triggered: ClipSet) -> dict[str, float]:
-    """ACC, and ASR in both variants; where an attack has sources, also that of other classes."""
+    """ACC, and what ``success`` measures."""
     labels, views = np.asarray(test.labels), work["training"].views
-    attacked = predict(victim, triggered, views)
+    acc = metrics.accuracy(predict(victim, test, views), labels)
+    return {"acc": acc, **success(work, predict(victim, triggered, views), test)}
+
+
+def success(work: Work, predicted: np.ndarray, test: ClipSet) -> dict[str, float]:
+    """ASR of predictions on the triggered test clips in both variants; where an attack has sources,
+    also that of other classes."""
     rates = {
-        "acc": metrics.accuracy(predict(victim, test, views), labels),
-        "asr": asr(work, attacked, test),
-        "asr_paper": asr(work, attacked, test, "paper"),
+        "asr": asr(work, predicted, test),
+        "asr_paper": asr(work, predicted, test, "paper"),
     }
     if work["poisoning"].sources:
-        rates["asr_others"] = asr(work, attacked, test, "others")
+        rates["asr_others"] = asr(work, predicted, test, "others")
     return rates
 
 

@@ -36,6 +36,12 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the detectors.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Leave no clip out.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Ray workers that go through the clips; 1: none is started.")
+    ] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; default: one is started here.")
+    ] = None,
     json_: Json = False,
     set_: Set = None,
 ) -> None:
@@ -56,7 +62,8 @@ def audit(
         Request(
             clips=clips, model=model, out=out, kind=kind, frames=frames,
             size=None if size is None else size_of(size),
-            minutes=budget, strict=strict, seed=seed, overrides=set_ or (),
+            minutes=budget, strict=strict, seed=seed, workers=workers, address=address,
+            overrides=set_ or (),
         )
     )  # fmt: skip
     found = document(record)

@@ -14,7 +14,7 @@ from vidoor.cli.shared import Json, Out, Set, app, print_json, rendered
 from vidoor.document import read
 from vidoor.errors import RecipeError
 from vidoor.progress import console, say
-from vidoor.report import saved, summary, tables
+from vidoor.report import lines, saved, summary, tables
 
 
 @app.command()
@@ -82,12 +82,13 @@ def sweep(
     sets = [f"{key}={value!r}" for key, value in chosen.items() if value is not None]
     document = read(recipe, [*(set_ or ()), *sets])
     layout = saved.query(document)
+    lines.figures(document)
     if dry_run:
         survey = command.foresee(document, out)
         print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
         return
     if save:
-        saved.check(save)
+        saved.check(save, document)
     start = time.perf_counter()
     folders, failed = command.perform(document, out)
     try:
@@ -166,7 +167,17 @@ def report(
     ] = None,
     each: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", help="detectors or mitigations: a run for each of them."),
+        typer.Option(
+            metavar="PART", help="detectors, mitigations, probes or epochs: a run for each of them."
+        ),
+    ] = None,
+    paper: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="What the paper has beside ours: table1, table2, table3 or table5, and "
+            "FIELD=VALUE for what is settled of it, e.g. data.kind=ucf101.",
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -185,6 +196,7 @@ def report(
         values=values or (),
         where=where or (),
         each=each or (),
+        paper=paper or (),
     )
     text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
     typer.echo(text.rstrip("\n"))

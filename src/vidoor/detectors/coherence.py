@@ -7,8 +7,9 @@ logo, and scenes from stamps. The parts are in ``_coherence``.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from vidoor.detectors._coherence.findings import Found, distinct, joint, name, ranked, same_footage
 from vidoor.detectors._coherence.groups import LEAST, Group
-from vidoor.detectors._coherence.search import Lead, Leads, Seen, search, see
-from vidoor.detectors._coherence.sketch import learn
+from vidoor.detectors._coherence.search import Lead, Leads, Seen, search, see, whiten
+from vidoor.detectors._coherence.sketch import learn, merge
 from vidoor.detectors._coherence.stamps import Stamp
+from vidoor.detectors._coherence.stills import Eye
 from vidoor.detectors._coherence.views import Lens, lens, look
 from vidoor.errors import DataError
 from vidoor.registry import register
+from vidoor.spread import spread
 from vidoor.types import ClipSet, Cost, Geometry, Verdict
 
 
@@ -85,7 +88,10 @@ class Coherence:
         self.check(count, suspects.geometry)
         rng = torch.Generator().manual_seed(self.seed)
         through = lens(suspects.geometry, min(count, self.clips), self.memory, rng)
-        sketch, names = learn(suspects.read, range(count), through, self.clips)
+        look_at = partial(learn, suspects.read, through=through, room=self.clips)
+        parts = spread(look_at, count)
+        sketch = merge([part for part, _ in parts], self.clips)
+        names = {index: digest for _, told in parts for index, digest in told.items()}
         place = {digest: k for k, digest in enumerate(sketch.names)}
         rank = torch.tensor([place.get(names[i], -1) for i in range(count)])
         seen = see(sketch, through.bins, _labels(suspects, rank, len(place)), rng)
@@ -137,16 +143,39 @@ def _labels(suspects: ClipSet, rank: Tensor, count: int) -> Tensor:
 
 def _scores(
     whats: Sequence[Group | Stamp], suspects: ClipSet, seen: Seen, through: Lens, rank: Tensor
-) -> Iterator[Tensor]:
+) -> list[Tensor]:
     """Scores of all clips by each pattern: those outside the sketch are read again, once."""
     scores = [what.scores[rank.clamp(min=0)].clone() for what in whats]
-    for index in (rank < 0).nonzero()[:, 0].tolist():
-        one = look(suspects.read(index), through)
-        row, features = seen.row(one.row), seen.eye.features(one.picture[None])
-        for what, all_scores in zip(whats, scores, strict=True):
-            sight = row if isinstance(what, Group) else features
-            all_scores[index] = what.score(sight)[0]
-    yield from scores
+    outside = (rank < 0).nonzero()[:, 0]
+    if len(outside):
+        rater = _Rater(suspects.read, outside.tolist(), through, seen.eye, seen.level, [*whats])
+        for all_scores, found in zip(scores, torch.cat(spread(rater, len(outside))).T, strict=True):
+            all_scores[outside] = found
+    return scores
+
+
+@dataclass(frozen=True)
+class _Rater:
+    """Scores clips that had no part in the patterns."""
+
+    read: Callable[[int], Tensor]
+    clips: list[int]
+    through: Lens
+    eye: Eye
+    level: Tensor
+    whats: list[Group | Stamp]
+
+    def __call__(self, part: range) -> Tensor:
+        """Scores of some of the ``clips``, [clips, patterns]."""
+        return torch.stack([self._rate(self.read(self.clips[place])) for place in part])
+
+    def _rate(self, clip: Tensor) -> Tensor:
+        one = look(clip, self.through)
+        row, features = whiten(one.row[None], self.level), self.eye.features(one.picture[None])
+        sights = (row if isinstance(what, Group) else features for what in self.whats)
+        return torch.cat(
+            [what.score(sight) for what, sight in zip(self.whats, sights, strict=True)]
+        )
 
 
 def _evidence(

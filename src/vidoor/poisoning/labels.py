@@ -82,6 +82,11 @@ class LabelRule:
             )
 
     @property
+    def rule(self) -> "LabelRule":
+        """The label mode alone, of a rule that says more."""
+        return LabelRule(labels=self.labels, target=self.target, sources=self.sources)
+
+    @property
     def goal_class(self) -> int | None:
         """The one class that triggered clips are sent to; None with all-to-all."""
         return None if self.labels == "all-to-all" else self.target

@@ -43,7 +43,11 @@ UNITS = {
 TITLES = {
     "clean_acc": "clean ACC", "acc": "ACC", "asr": "ASR", "asr_paper": "ASR, paper",
     "flagged.tpr": "TPR", "flagged.fpr": "FPR", "psnr": "PSNR", "ssim": "SSIM",
+    "control.asr": "clean victim's ASR",
 }  # fmt: skip
+
+PUBLISHED = "published."
+"""What the field of a measurement begins with that the paper prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ def measure(field: str, label: str = "", at: str = "") -> Column:
 def title(field: str) -> str:
     """What people call a measurement, with its unit."""
     unit = UNITS.get(field.split(".")[-1])
-    return TITLES.get(field, field) + (f" ({unit.name})" if unit else "")
+    own = field.removeprefix(PUBLISHED)
+    whose = "the paper's " if own != field else ""
+    return whose + TITLES.get(own, own) + (f" ({unit.name})" if unit else "")
 
 
 def text(value: Any) -> str:
@@ -188,7 +194,7 @@ def _shown(table: Table, escapes: Mapping[int, str]) -> list[list[str]]:
 def _cell(value: Any, column: Column, n: int) -> str:
     unit = column.unit or Unit("", 1, ".4g")
     if not isinstance(value, Mean):
-        scaled = column.unit and is_number(value)
+        scaled = isinstance(value, float) or (column.unit and is_number(value))
         return f"{unit.scale * value:g}" if scaled else text(value)
     shown = f"{unit.scale * value.mean:{unit.digits}}"
     if value.sd is not None:

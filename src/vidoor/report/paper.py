@@ -1,4 +1,6 @@
-"""What the paper prints, to stand beside what we measure. Nothing is computed or tested from it.
+"""What the paper prints of imperceptibility, to stand beside what we measure: Tables 4 and 6.
+
+Nothing is computed or tested from it. Its other tables and its figures are in ``published``.
 
 Li et al., "Temporal-Distributed Backdoor Attack Against Video Based Action Recognition", AAAI 2024.
 """

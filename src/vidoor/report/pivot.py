@@ -11,8 +11,9 @@ from statistics import fmean, stdev
 from typing import Any, TypeAlias
 
 from vidoor.errors import VidoorError
+from vidoor.report import published
 from vidoor.report import runs as flat
-from vidoor.report.layout import Column, Mean, Table, measure, text, title
+from vidoor.report.layout import PUBLISHED, Column, Mean, Table, measure, text, title
 from vidoor.report.record import is_number
 from vidoor.report.runs import Run, listed, short
 
@@ -21,7 +22,7 @@ Line: TypeAlias = dict[str, Any]
 
 SETTINGS = (
     "name", "recipe.", "data.", "trigger.", "poisoning.", "victim.", "training.", "detector.",
-    "mitigation.", "environment.",
+    "mitigation.", "environment.", "test.",
 )  # fmt: skip
 """Fields that say what was run; a number elsewhere is a measurement and gets a mean and an sd, and
 yes and no a share."""
@@ -51,7 +52,12 @@ class Query:
     """``field=value``: only runs that have this value, or another one given for the same field."""
 
     each: Sequence[str] = ()
-    """``detectors`` or ``mitigations``: a run counts once for each of them; see ``runs.each``."""
+    """``detectors``, ``mitigations``, ``probes`` or ``epochs``: a run counts once for each of them;
+    see ``runs.each``."""
+
+    paper: Sequence[str] = ()
+    """A table of the paper, and ``field=value`` for what is settled of it, e.g. ``table5`` and
+    ``data.kind=ucf101``: what it prints stands beside the values; see ``published``."""
 
 
 ALL = Query()
@@ -106,10 +112,43 @@ def _summary(runs: Sequence[Run], query: Query) -> _Summary:
         | {"n": len(group)}
         for group in groups.values()
     ]
+    shown, caption = list(map(short, values)), ""
+    if query.paper:
+        table = published.lookup(query.paper)
+        found = [published.beside(table, group[0]) for group in groups.values()]
+        lines = [line | _published(own) for line, own in zip(lines, found, strict=True)]
+        shown, caption = _interleaved(shown, found, query.paper), f"The paper: {table.caption}."
     hidden = [short(field) for field in varying if field not in (*keys, *values)]
     note = f"Settings that differ and are not shown: {listed(hidden)}." if hidden else ""
-    rows, columns, values = (list(map(short, fields)) for fields in (rows, columns, values))
-    return _Summary(lines, rows, columns, values, note)
+    rows, columns = (list(map(short, fields)) for fields in (rows, columns))
+    return _Summary(lines, rows, columns, shown, " ".join(filter(None, (caption, note))))
+
+
+def _published(figures: published.Figures) -> Line:
+    return {f"{PUBLISHED}{name}": value for name, value in figures.items()}
+
+
+def _interleaved(
+    values: Sequence[str], found: Sequence[published.Figures], paper: Sequence[str]
+) -> list[str]:
+    """The values, and behind each of them what the paper has of it.
+
+    Its ASR is what records call ``asr_paper``, and stands behind this one where it is shown.
+    """
+    known = {name for figures in found for name in figures}
+    if not known & {*values, *(["asr"] if "asr_paper" in values else [])}:
+        raise VidoorError(
+            f"the paper's {paper[0]} has nothing of these runs; its fields are "
+            f"{', '.join(published.lookup(paper).fields)}: settle those that have other values "
+            "here, as in data.kind=ucf101, and show what it measures"
+        )
+    shown = []
+    for value in values:
+        shown.append(value)
+        its = "asr" if value == "asr_paper" else value
+        if its in known and not (value == "asr" and "asr_paper" in values):
+            shown.append(f"{PUBLISHED}{its}")
+    return shown
 
 
 def _keys(
@@ -179,7 +218,7 @@ def _stack(summary: _Summary) -> Table:
     keys, n = [Column(field, field) for field in summary.rows], Column("n", "n")
     header = [*keys, *map(measure, summary.values), n]
     lines = _ordered(summary.lines, summary.rows)
-    cells = [[line[column.field] for column in header] for line in lines]
+    cells = [[line.get(column.field) for column in header] for line in lines]
     return Table(header, cells, len(keys), note=summary.note)
 
 

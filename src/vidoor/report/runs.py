@@ -8,14 +8,16 @@ from vidoor.report.layout import text
 from vidoor.report.record import is_number
 
 Run: TypeAlias = dict[str, Any]
-"""One run, flat: dotted field -> number, string, bool or None."""
+"""One run, flat: dotted field -> number, string, bool or None. A name with dots is in quotes."""
 
 CIRCUMSTANCES = ("recipe.runtime.", "environment.", "cost.", "seconds.")
 """Where something ran and what it took: no settings, so runs that differ in them are averaged."""
 
-PARTS = {"detectors": "detector", "mitigations": "mitigation"}
-"""Parts of a record with an entry for each method, and the field that names the method of a run
-that is about one of them."""
+PARTS = {
+    "detectors": "detector", "mitigations": "mitigation", "probes": "probe", "epochs": "epoch"
+}  # fmt: skip
+"""Parts of a record with an entry for each method, probe or epoch of the poisoned victim, and the
+field that names it in a run that is about one of them."""
 
 UNTOUCHED = "none"
 """The mitigation of a run without any."""
@@ -48,7 +50,9 @@ def each(runs: Sequence[Run], parts: Iterable[str]) -> list[Run]:
     """The runs as so many more, each about one entry of the ``parts``: its fields come first.
 
     With ``detectors`` the field ``detector`` is a detector's name, and ``alarm`` what it said; with
-    ``mitigations`` ``asr`` is what a ``mitigation`` has left of it, ``none`` all of it.
+    ``mitigations`` ``asr`` is what a ``mitigation`` has left of it, ``none`` all of it; with
+    ``probes`` it is that of a ``probe``, of whose trigger ``test.start`` and others tell; with
+    ``epochs`` it was measured after the ``epoch``.
     VidoorError for what is no part of records.
     """
     for part in parts:
@@ -62,10 +66,17 @@ def _apart(run: Run, part: str) -> list[Run]:
     entries: dict[str, Run] = {UNTOUCHED: {}} if part == "mitigations" else {}
     for field, value in run.items():
         if field.startswith(f"{part}."):
-            _, name, own = field.split(".", 2)
+            name, own = _entry(field.removeprefix(f"{part}."))
             entries.setdefault(name, {})[own] = value
     rest = {field: value for field, value in run.items() if not field.startswith(f"{part}.")}
     return [{**rest, PARTS[part]: name, **own} for name, own in entries.items()]
+
+
+def _entry(field: str) -> tuple[str, str]:
+    """Name and rest of a field that begins with a name, in quotes if it has dots."""
+    quoted = field.startswith('"')
+    name, _, own = field[quoted:].partition('".' if quoted else ".")
+    return name, own
 
 
 def select(runs: Sequence[Run], where: Iterable[str], full: Mapping[str, str]) -> Sequence[Run]:

@@ -7,9 +7,11 @@ A recipe says in ``[table]`` how its runs are laid out, and what they show::
     columns = ["poisoning.rate"]
     values = ["asr"]
     finding = "What one reads in the table, in a sentence."
+
+and in ``[figure.NAME]`` tables which charts stand beside the table, see ``lines``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,18 @@ from typing import Any
 import tomli_w
 
 from vidoor.errors import RecipeError, VidoorError, unknown
-from vidoor.files import write_text
-from vidoor.report import tables
+from vidoor.files import whole, write_text
+from vidoor.report import published, tables
+from vidoor.report.lines import figures, plot
 from vidoor.report.pivot import Query
+from vidoor.report.plot import Plot, png, svg
 
 RECORDS, FINDING = "records", "finding"
 NAMES = ("README.md", "recipe.toml", "table.md", "table.csv", RECORDS)
-"""What the folder of a result holds."""
+"""What the folder of a result holds, beside the figures that its recipe names."""
+
+KINDS: Mapping[str, Callable[[Plot], bytes]] = {"svg": svg, "png": png}
+"""Suffixes of a chart's files, and what draws them."""
 
 
 def query(recipe: Mapping[str, Any]) -> Query:
@@ -41,7 +48,10 @@ def query(recipe: Mapping[str, Any]) -> Query:
             isinstance(value, list) and all(isinstance(item, str) for item in value)
         ):
             raise RecipeError(f"table.{key} must be a list of fields, not {value!r}")
-    return Query(**{key: value for key, value in table.items() if key != FINDING})
+    found = Query(**{key: value for key, value in table.items() if key != FINDING})
+    if found.paper:
+        published.lookup(found.paper)  # now, rather than after all runs
+    return found
 
 
 def save(folder: Path, recipe: Mapping[str, Any], runs: Sequence[Path]) -> None:
@@ -51,10 +61,13 @@ def save(folder: Path, recipe: Mapping[str, Any], runs: Sequence[Path]) -> None:
     the folder holds anything that is no part of a result, or cannot be written to.
     """
     try:
-        check(folder)
+        check(folder, recipe)
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
         for name, text in _contents(recipe, runs).items():
             write_text(folder / name, text)
+        for name, picture in _pictures(recipe, runs).items():
+            with whole(folder / name) as partial:
+                partial.write_bytes(picture)
         kept = {f"{run.name}.json" for run in runs}
         for path in (folder / RECORDS).glob("*.json"):
             if path.name not in kept:
@@ -63,12 +76,13 @@ def save(folder: Path, recipe: Mapping[str, Any], runs: Sequence[Path]) -> None:
         raise VidoorError(f"{folder} cannot be written ({error.strerror or error})") from error
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, recipe: Mapping[str, Any] | None = None) -> None:
     """VidoorError if the folder holds what is no part of a result; hidden files do not count."""
+    known = {*NAMES, *(f"{name}.{kind}" for name in figures(recipe or {}) for kind in KINDS)}
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if folder.exists() and not folder.is_dir():
         raise VidoorError(f"{folder} is a file; give a folder for the result")
-    if strange := sorted(name for name in found - set(NAMES) if not name.startswith(".")):
+    if strange := sorted(name for name in found - known if not name.startswith(".")):
         raise VidoorError(
             f"{folder} holds {strange[0]}, which is no part of a result; give another folder"
         )
@@ -90,6 +104,15 @@ def _contents(recipe: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, str]
     }
 
 
+def _pictures(recipe: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, bytes]:
+    """The charts by the names of their files."""
+    if not (asked := figures(recipe)):
+        return {}
+    flat = tables.flatten(map(tables.read, runs))
+    plots = {name: plot(flat, figure) for name, figure in asked.items()}
+    return {f"{name}.{kind}": draw(plots[name]) for name in plots for kind, draw in KINDS.items()}
+
+
 def _readme(recipe: Mapping[str, Any], records: Sequence[tables.Record], table: str) -> str:
     finding = (recipe.get("table") or {}).get(FINDING, "")
     work = sum(record["seconds"]["total"] for record in records)
@@ -100,6 +123,7 @@ def _readme(recipe: Mapping[str, Any], records: Sequence[tables.Record], table: 
         finding,
         "    vidoor sweep recipe.toml --out RUNS --save RESULT",
         table.rstrip("\n"),
+        *(f"![{figure.title}]({name}.png)" for name, figure in figures(recipe).items()),
         f"{len(records)} runs, {work / 60:.0f} minutes of work (stages that runs share counted for "
         f"each), on {'; '.join(where)}.",
     ]

@@ -65,18 +65,25 @@ def load(runs: Path) -> list[Record]:
 
 
 def flatten(records: Iterable[Record]) -> list[Run]:
-    """One flat run each. A recipe's lists become text, a result's (curves, …) are left out."""
-    return [dict(_leaves(record)) for record in records]
+    """One flat run each. A recipe's lists become text, a result's are left out, but for the curves
+    of the poisoned victim: ``epochs.3.asr``."""
+    return [dict(_leaves({**record, "epochs": _epochs(record)})) for record in records]
+
+
+def _epochs(record: Record) -> dict[str, Any]:
+    curve = (record.get("curves") or {}).get("poisoned") or []
+    return {str(point["epoch"]): point for point in curve}
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
+        field = f'{prefix}"{key}"' if "." in key else f"{prefix}{key}"
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{field}.")
         elif not isinstance(value, list):
-            yield f"{prefix}{key}", value
+            yield field, value
         elif prefix.startswith("recipe."):
-            yield f"{prefix}{key}", str(value)
+            yield field, str(value)
 
 
 def render(runs: Sequence[Run], format: Format = "md", query: Query = ALL) -> str:

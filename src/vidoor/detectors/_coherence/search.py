@@ -38,10 +38,6 @@ class Seen(NamedTuple):
     stills: Stills
     labels: Tensor  # of each clip, [clips]
 
-    def row(self, spectrum: Tensor) -> Tensor:
-        """The row of one more clip, [1, 2 bins], from the kept bins of its spectrum."""
-        return _whiten(spectrum[None].clone(), self.level)
-
 
 class Lead(NamedTuple):
     """A pattern before it has a name."""
@@ -66,7 +62,7 @@ def see(sketch: Sketch, bins: Tensor, labels: Tensor, rng: torch.Generator) -> S
     level = _level(sketch.rows)
     twins = _twins(sketch.thumbs)
     eye, pictures = stills.learn_eye(sketch.pictures)
-    spectra = Spectra(_whiten(sketch.rows, level), bins, twins)
+    spectra = Spectra(whiten(sketch.rows, level), bins, twins)
     count = len(labels)
     probes = torch.arange(min(max(count, 64), SAMPLE)) % count
     probe = spectra.shifted(probes, rng).rows
@@ -172,7 +168,7 @@ def _level(rows: Tensor) -> Tensor:
     return level.clamp(min=max(1e-6 * float(level.max()), TINY))
 
 
-def _whiten(rows: Tensor, level: Tensor) -> Tensor:
+def whiten(rows: Tensor, level: Tensor) -> Tensor:
     """Level bins, then clips; cap the peaks; unit length. In place; [clips, 2 bins], real."""
     for part in torch.split(rows, CHUNK):
         part /= level

@@ -54,8 +54,10 @@ def learn(
 
 
 def merge(sketches: Iterable[Sketch], room: int) -> Sketch:
-    """The sketch of all parts together, of at most ``room`` clips."""
-    parts = list(sketches)
+    """The sketch of all parts together, of at most ``room`` clips. Of one part: that one."""
+    parts = [part for part in sketches if part.names]
+    if len(parts) == 1:
+        return parts[0]
     place = {name: i for i, name in enumerate(name for part in parts for name in part.names)}
     names = tuple(sorted(place)[:room])
     order = torch.tensor([place[name] for name in names], dtype=torch.long)

@@ -1,0 +1,121 @@
+"""What ``vidoor bench audit`` measures: what ``coherence`` adds to reading the clips.
+
+Ratios of medians of interleaved runs. Clips are files of its own making, each read several times
+and turned a little further every time, so that no two are the same.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vidoor.bench import detection
+from vidoor.bench.decode import files_of
+from vidoor.bench.engines import ray_workers
+from vidoor.bench.speed import interleaved
+from vidoor.data.folder import Reader
+from vidoor.detectors.coherence import Coherence
+from vidoor.recipe import Runtime
+from vidoor.spread import Workers, among
+from vidoor.types import ClipSet, Geometry
+
+GEOMETRY, CLIPS, CLASSES = Geometry(32, 112, 112), 240, 8
+SKETCH, GROWN = 200, 10
+"""Clips that are searched, and how many times as many there are in the larger sets."""
+
+WORKERS, FEW = 2, 64
+"""Of Ray, and the clips that are searched there."""
+
+RUNS = 3
+
+
+def audit() -> dict[str, Any]:
+    """What an audit of clips costs, in ratios:
+
+    ``over_decode``   clips a second of ``coherence``, over those of reading the clips and nothing
+                      else: H.264 of 320×240, looked at in 32×112×112
+    ``time_ratio``    seconds a clip with ten times the clips, over those without; 1 is linear
+    ``memory_ratio``  the same of the peak of memory beyond that before
+    ``workers``       clips a second on two Ray workers over one; only where Ray is installed
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        clips = _clips(Path(folder))
+        ways: dict[str, Callable[[], object]] = {
+            "read": partial(_read, clips),
+            "audit": partial(_inspect, clips),
+        }
+        seconds = interleaved(ways, cold=False, runs=RUNS)
+        workers = _workers(clips) if find_spec("ray") else {}
+    return {
+        "over_decode": seconds["read"] / seconds["audit"],
+        **_growth(),
+        **workers,
+        "clips_per_second": len(clips) / seconds["audit"],
+        "clips": len(clips),
+        **{f"seconds_{name}": value for name, value in seconds.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Reads a file for several clips: each turned by other columns."""
+
+    reader: Reader
+
+    def __call__(self, index: int) -> Tensor:
+        """The clip, [T, 3, H, W]."""
+        count = len(self.reader.ids)
+        return self.reader(index % count).roll(3 * (index // count), dims=3)
+
+
+def _clips(folder: Path) -> ClipSet:
+    files = files_of(folder)["h264"]
+    reader = Reader(folder, tuple(file.name for file in files), GEOMETRY)
+    return replace(detection.noise(CLIPS), geometry=GEOMETRY, read=Turned(reader))
+
+
+def _read(clips: ClipSet) -> None:
+    for index in range(len(clips)):
+        clips.read(index)
+
+
+def _inspect(clips: ClipSet) -> object:
+    return Coherence(clips=SKETCH).inspect(clips)
+
+
+def _growth() -> dict[str, float]:
+    """Seconds and memory of sets of clips that are made when they are read."""
+    small, large = detection.noise(SKETCH), detection.noise(GROWN * SKETCH)
+    seconds = interleaved(
+        {"small": partial(_inspect, small), "large": partial(_inspect, large)},
+        cold=False,
+        runs=RUNS,
+    )
+    before = detection.anonymous()
+    peak = detection.peak_of(lambda: _inspect(small))
+    grown = detection.peak_of(lambda: _inspect(large))
+    return {
+        "time_ratio": seconds["large"] / seconds["small"] / GROWN,
+        "memory_ratio": (grown - before) / (peak - before),
+    }
+
+
+def _workers(clips: ClipSet) -> dict[str, float]:
+    """An audit on two workers against one, once both have started."""
+    runtime = Runtime(workers=WORKERS, device="cpu")
+    with ray_workers(runtime, quiet=True) as both:
+        among_them = {"one": both._replace(many=1), "both": both}
+        ways = {name: partial(_spread, clips, each) for name, each in among_them.items()}
+        seconds = interleaved(ways, cold=False, runs=RUNS)
+    return {"workers": seconds["one"] / seconds["both"]}
+
+
+def _spread(clips: ClipSet, workers: Workers) -> None:
+    """Few clips are searched, which one process does; all are gone through."""
+    with among(workers):
+        Coherence(clips=FEW).inspect(clips)

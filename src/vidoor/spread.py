@@ -1,0 +1,52 @@
+"""Work on the parts of a data set: here, one after another, or wherever a caller has workers.
+
+A method that goes through many clips says what is to be done with a part of them and does not know
+where that is done. Results come in the order of the parts, so a method whose parts can be put
+together in any number has the same result on any number of workers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Workers(NamedTuple):
+    """How ``many`` there are, and what has a function done for each part: results in order."""
+
+    many: int
+    each: Callable[[Callable[[range], Any], Sequence[range]], list[Any]]
+
+
+def _here(function: Callable[[range], Any], parts: Sequence[range]) -> list[Any]:
+    return [function(part) for part in parts]
+
+
+HERE = Workers(1, _here)
+"""This process."""
+
+_workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
+
+
+@contextmanager
+def among(workers: Workers) -> Iterator[None]:
+    """Inside, work is spread among these."""
+    token = _workers.set(workers)
+    try:
+        yield
+    finally:
+        _workers.reset(token)
+
+
+def spread(function: Callable[[range], T], count: int) -> list[T]:
+    """``function`` of consecutive ranges that make up ``range(count)``, one for each worker.
+
+    What it returns, and the function itself, must pickle.
+    """
+    workers = _workers.get() or HERE
+    parts = max(1, min(workers.many, count))
+    cuts = [count * i // parts for i in range(parts + 1)]
+    return workers.each(function, [range(*cut) for cut in pairwise(cuts)])
