@@ -5,6 +5,7 @@ import pytest
 import torch
 from hand_made import Linear, Plain, clipset
 
+from vidoor.detectors import volume_inversion
 from vidoor.detectors.pt_red import PTRED
 from vidoor.detectors.volume_inversion import VolumeInversion
 from vidoor.registry import lookup
@@ -80,3 +81,17 @@ def test_the_race_is_settled_when_the_rest_cannot_matter():
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
         VolumeInversion(**wrong)
+
+
+@pytest.mark.parametrize("schedule", ["raced", "full"])
+def test_the_perturbations_of_all_classes_are_kept_where_they_are_small(schedule, monkeypatch):
+    victim, clean, _ = alternating(0, strength=12.0)
+    detector = VolumeInversion(schedule=schedule)
+    evidence = detector.inspect(victim, clean).evidence
+    kept = evidence["patterns"]
+    assert (kept.shape, kept.dtype) == ((CLASSES, 3, FRAMES, 8, 8), np.float16)
+    np.testing.assert_allclose(kept[3], evidence["pattern"], rtol=1e-3, atol=1e-3)
+    norms = np.sqrt((kept.astype(float) ** 2).mean((1, 2, 3, 4)))
+    np.testing.assert_allclose(norms, list(evidence["norms"].values()), rtol=1e-3)
+    monkeypatch.setattr(volume_inversion, "MOST_KEPT", kept.nbytes - 1)
+    assert "patterns" not in detector.inspect(victim, clean).evidence

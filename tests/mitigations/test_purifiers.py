@@ -11,13 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
 from vidoor.data.shapes import Shapes
 from vidoor.data.transcoding import transcode
 from vidoor.errors import DataError, RecipeError
 from vidoor.mitigations._purified import InFront, Purified
 from vidoor.mitigations.purifiers import JPEG, LowPass, ReEncode, Resample, TemporalMedian
-from vidoor.mitigations.subtraction import Notch, Subspace, Template
+from vidoor.mitigations.subtraction import Notch, Subspace, Template, _restored
 from vidoor.recipe import build
 from vidoor.registry import methods
 from vidoor.types import Verdict
@@ -225,6 +226,14 @@ class TestNotch:
         with torch.no_grad():
             assert mended is not plain and torch.equal(mended(batch), plain(batch))
 
+    def test_a_template_that_stands_still_is_not_subtracted(self):
+        plain, batch = victim(), to_batch(CLEAN.read(0)[None])
+        picture = np.random.default_rng(0).normal(0, 20, (1, 16, 16)).astype(np.float32)
+        mended = Notch()(plain, CLEAN, verdict=said(template=picture.repeat(4, 0)))
+        with torch.no_grad():
+            assert mended is not plain and torch.equal(mended(batch), plain(batch))
+            assert mended.layers() == plain.layers()
+
     def test_a_template_of_another_size_is_refused_in_one_line(self):
         with pytest.raises(DataError, match="is 4×8×8, a clip is 4×16×16; give") as error:
             Notch()(victim(), CLEAN, verdict=said(template=np.zeros((4, 8, 8))))
@@ -264,11 +273,42 @@ class TestSubspace:
         left = Subspace(components=1).purify(given).int() - still.int()
         assert torch.equal(left[inner], weak[:, None].expand_as(left)[inner])
 
-    def test_what_moves_far_is_cut_off(self):
-        clip = torch.full((4, 3, 12, 15), 100, dtype=torch.uint8)
-        clip[2, :, 4:8, 5:9] = 255
-        change = Subspace(limit=2.0).purify(clip).int() - clip.int()
-        assert 0 < change.abs().max() <= 2
+    def test_what_moves_through_the_picture_stays(self):
+        """A disc on its way across: it has neither a course nor a picture of few rows."""
+        t, y, x = np.ogrid[:12, :30, :40]
+        disc = (y - 8 - t) ** 2 + (x - 6 - 2 * t) ** 2 < 20
+        clip = torch.from_numpy(np.where(disc, 200, 90).astype(np.uint8))[:, None]
+        clip = clip.expand(12, 3, 30, 40).contiguous()
+        change = Subspace().purify(clip).int() - clip.int()
+        assert change.float().square().mean().sqrt() < 2  # the disc itself: 24
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_separable_pattern_goes_and_what_is_not_separable_stays(self, seed):
+        """One and the same course; a picture of one row and column vector, or of all."""
+        rng = np.random.default_rng(seed)
+        course = np.array([1, -1, 1, 1, -1, -1, 1, -1])
+        signs = (rng.choice([-1, 1], size) for size in (32, 40))
+        still = rng.integers(60, 190, (1, 3, 32, 40)) + np.zeros((8, 1, 1, 1))
+        left = {}
+        for name, picture in {
+            "separable": np.outer(*signs),
+            "not": rng.choice([-1, 1], (32, 40)),
+        }.items():
+            added = np.multiply.outer(3 * course, picture)[:, None]
+            clip = torch.from_numpy((still + added).astype(np.uint8))
+            rest = Subspace(rank=2).purify(clip).numpy() - still
+            left[name] = float((rest * added).mean() / (added**2).mean())
+        assert abs(left["separable"]) < 0.3
+        assert left["not"] > 0.6
+
+    def test_means_are_put_back(self):
+        """Exactly so where the means leave most of a wave, and nothing of what they take whole."""
+        rows = np.cos(np.pi * 9 * (2 * np.arange(16) + 1) / 32)
+        columns = np.cos(np.pi * 12 * (2 * np.arange(20) + 1) / 40)
+        wave = np.outer(rows, columns)
+        left = wave - ndimage.uniform_filter(wave, 3, mode="nearest")
+        np.testing.assert_allclose(_restored(left[None])[0], wave, atol=0.01)
+        np.testing.assert_allclose(_restored(np.ones((1, 16, 20))), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +321,7 @@ class TestSubspace:
         (LowPass, {"sigma": 0.0}),
         (Resample, {"factor": 0}),
         (Subspace, {"components": 0}),
+        (Subspace, {"rank": 0}),
         (Subspace, {"limit": float("inf")}),
     ],
 )

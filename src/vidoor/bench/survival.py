@@ -143,7 +143,7 @@ def _ratio(part: float, whole: float) -> float:
 
 def _pattern(trigger: Trigger, clip: Frames) -> Inexact[np.ndarray, "t h w"] | None:
     pattern: Callable[[Geometry], Any] | None = getattr(trigger, "pattern", None)
-    if pattern is None:
+    if pattern is None or getattr(trigger, "varies", False):
         return None
     frames, _, height, width = clip.shape
     volume: Inexact[np.ndarray, "t h w"] = pattern(Geometry(frames, height, width)).volume().real

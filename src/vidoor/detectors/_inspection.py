@@ -97,6 +97,10 @@ class ByInversion(ABC):
     def pictures(self, trigger: Trigger) -> Mapping[str, Any]:
         """One trigger as float32 arrays for the report; the trigger has a single row."""
 
+    def kept(self, triggers: Trigger) -> Mapping[str, Any]:
+        """What is kept of the triggers of all classes, as arrays; nothing unless a method says."""
+        return {}
+
     def inspect(self, victim: Victim, clean: ClipSet) -> Verdict:
         """A score for each class. DataError for fewer than three classes or no clips, WeightsError
         for a victim whose output is not finite."""
@@ -160,6 +164,7 @@ class ByInversion(ABC):
             "budget": "spent" if found.end == "spent" else "enough",
             ("suspect" if alarm else "most_suspicious"): classes[first],
             **self.pictures(suspect),
+            **self.kept(found.triggers),
         }
 
 

@@ -16,7 +16,7 @@ faint a perturbation does not contain them, and they are missed.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 from vidoor.detectors._inspection import ByInversion
 from vidoor.detectors._schedules import Growing
@@ -29,6 +29,9 @@ from vidoor.registry import register
 FAINTEST = 0.05 / 255
 """Length of the first step, RMS: a tenth of what backdoors take."""
 
+MOST_KEPT = 2**26
+"""Bytes of the perturbations of all classes beyond which they are not kept."""
+
 
 @register("detector", "volume-inversion")
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,12 @@ class VolumeInversion(ByInversion):
     """Model detector: which class needs a conspicuously faint perturbation of the whole clip?
 
     Evidence: the suspect's ``pattern`` [c, t, h, w], signed, in grey levels, which activates its
-    class; norms as RMS of all values in grey levels.
+    class; norms as RMS of all values in grey levels; where they are small enough to be kept, the
+    ``patterns`` of all classes [k, c, t, h, w] in float16. Unless the schedule is ``full``, the
+    others' searches end with the verdict, so that they may fall short of their classes.
     """
+
+    revision: ClassVar[int] = 2
 
     pi: float = 0.9
     """π, the share of clips that must flip, above 0, at most 1."""
@@ -72,3 +79,8 @@ class VolumeInversion(ByInversion):
     def pictures(self, trigger: Trigger) -> Mapping[str, Any]:
         """``pattern``."""
         return {"pattern": 255 * trigger[0][0].float().cpu().numpy()}
+
+    def kept(self, triggers: Trigger) -> Mapping[str, Any]:
+        """``patterns``, up to 64 MiB."""
+        values = (255 * triggers[0].float()).half().cpu().numpy()
+        return {"patterns": values} if values.nbytes <= MOST_KEPT else {}

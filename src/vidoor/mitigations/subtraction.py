@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Float64
 from scipy import ndimage
+from scipy.fft import dctn, idctn
 
 from vidoor.errors import DataError
 from vidoor.mitigations._purified import InFront, Purified, grey
@@ -24,8 +25,13 @@ from vidoor.victims.victim import Victim
 LUMINANCE = 0.299, 0.587, 0.114  # of R, G, B
 BOX = 3  # pixels: side of the means that are taken off, as slow in space as scenes are
 LEAST = 1.0  # grey levels: a clip's spread counts as that at least, for decoded ones stand still
+ROUNDS = 8  # of the fit
+CALM = 4.0  # times the limit: changes beyond count as that where a pixel's spread is taken
+FAINT = 0.05  # how little of a wave's power the means may leave for it to be restored
 
 Volume = Float64[np.ndarray, "t h w"]
+Courses = Float64[np.ndarray, "t k"]
+Pictures = Float64[np.ndarray, "k h w"]
 
 
 def _volume(clip: Frames) -> Volume:
@@ -74,7 +80,11 @@ def _differences(volume: Volume) -> Volume:
 @register("mitigation", "notch")
 @dataclass(frozen=True, kw_only=True)
 class Notch:
-    """Purifier: subtracts from each clip what it has of the template that a detector found."""
+    """Purifier: subtracts from each clip what it has of the template that a detector found.
+
+    A template that is the same in all frames is not subtracted: scenes stand still as well, and how
+    much of it is in a clip cannot be told from them.
+    """
 
     given: ClassVar[tuple[str, ...]] = ("verdict",)
     verdict_of: ClassVar[Literal["dataset"]] = "dataset"
@@ -91,6 +101,9 @@ class Notch:
             return Purified(victim)
         template = Template(np.asarray(verdict.evidence["template"], np.float64))
         template.amplitude(clean.read(0))
+        if not np.diff(template.pattern, axis=0).any():
+            say("notch: the template stands still as scenes do, so clips stay as they are")
+            return Purified(victim)
         return Purified(victim, template)
 
 
@@ -102,36 +115,57 @@ class Subspace(InFront):
     The courses in time are the first eigenvectors of a T×T matrix: how luminance, differenced along
     y and x, varies together over time, each pixel counting alike however much it changes (spatial
     signs: Locantore et al., "Robust Principal Component Analysis for Functional Data", Test 1999).
-    So what moves fast through few pixels does not decide. What is projected on them and subtracted
-    is each channel less its 3×3 mean and its median over time, cut off at some spreads: what moves
-    keeps its shape.
+    So what moves fast through few pixels does not decide. A separable pattern's share in a course
+    is, moreover, a picture of few rows and columns, which a scene's share is not: of the pictures
+    only their first common row and column vectors are subtracted (a Tucker decomposition), as they
+    fit the clip less its 3×3 means and its median over time. The fit is a robust one, step by step:
+    pixels that change much count less, and what differs from it by more than some spreads is cut
+    off. What fills a rectangle for a while is separable, too, and fades.
     """
 
-    components: int = 2
-    """Eigenvectors: a pattern and its temporal mean, or two phases of it."""
+    revision: ClassVar[int] = 2
 
-    limit: float = 6.0
-    """Robust standard deviations at which what is subtracted from is cut off."""
+    components: int = 4
+    """Courses in time, 1 or more: a complex pattern has two."""
+
+    rank: int = 4
+    """Row and column vectors of their pictures, 1 or more: a complex pattern has four of each, as
+    the means are taken off."""
+
+    limit: float = 2.0
+    """Robust standard deviations at which what the fit leaves is cut off."""
 
     def __post_init__(self) -> None:
-        if self.components < 1 or not 0 < self.limit < inf:
+        if min(self.components, self.rank) < 1 or not 0 < self.limit < inf:
             raise ValueError(
-                f"need components >= 1 and a finite limit > 0, not {self.components} and "
-                f"{self.limit}"
+                "need components and rank >= 1 and a finite limit > 0, not "
+                f"{self.components}, {self.rank} and {self.limit}"
             )
 
     def purify(self, clip: Frames) -> Frames:
-        """The clip without its common course in time."""
-        courses = self._courses(_volume(clip))
-        frames = clip.numpy().astype(np.float64)
-        detail = frames - ndimage.uniform_filter(frames, (0, 0, BOX, BOX), mode="nearest")
-        detail -= np.median(detail, axis=0)
-        bound = self.limit * max(LEAST, 1.4826 * float(np.median(np.abs(detail))))
-        detail = detail.clip(-bound, bound)
-        detail -= detail.mean(0)
-        return grey(frames - np.tensordot(courses @ courses.T, detail, 1))
+        """The clip without what is common to its pixels, alike in each channel."""
+        frames, courses = clip.numpy().astype(np.float64), self._courses(_volume(clip))
+        mean = frames.mean(1)
+        detail = mean - ndimage.uniform_filter(mean, (0, BOX, BOX), mode="nearest")
+        pictures = self._pictures(detail - np.median(detail, axis=0), courses)
+        return grey(frames - np.tensordot(courses, _restored(pictures), 1)[:, None])
 
-    def _courses(self, volume: Volume) -> Float64[np.ndarray, "t k"]:
+    def _pictures(self, detail: Volume, courses: Courses) -> Pictures:
+        """What belongs to each course, of low rank."""
+        bound = self.limit * max(LEAST, 1.4826 * float(np.median(np.abs(detail))))
+        spread = np.sqrt(np.mean(detail.clip(-CALM * bound, CALM * bound) ** 2, axis=0))
+        weight = np.sqrt(max(LEAST, np.median(spread)) / spread.clip(min=LEAST)).clip(max=1.0)
+        fit, pictures = np.zeros_like(detail), np.zeros((courses.shape[1], *detail.shape[1:]))
+        for _ in range(ROUNDS):
+            seen = fit + weight * (detail - fit).clip(-bound, bound)
+            pictures = np.tensordot(courses, seen, (0, 0))
+            rows = _leading(pictures.swapaxes(0, 1), self.rank)
+            columns = _leading((rows.T @ pictures).transpose(2, 0, 1), self.rank)
+            pictures = rows @ (rows.T @ pictures @ columns) @ columns.T
+            fit = np.tensordot(courses, pictures, 1)
+        return pictures
+
+    def _courses(self, volume: Volume) -> Courses:
         """The first courses in time, of unit length and orthogonal."""
         signs = np.diff(np.diff(volume, axis=1), axis=2).reshape(len(volume), -1)
         signs -= signs.mean(0)
@@ -141,5 +175,26 @@ class Subspace(InFront):
         # A pixel of less than half the usual variation is noise that counts less.
         signs /= np.maximum(size, 0.5 * np.median(size)).clip(min=1e-9)
         found: Any = np.linalg.eigh(signs @ signs.T)
-        courses: Float64[np.ndarray, "t k"] = found.eigenvectors[:, -self.components :]
+        courses: Courses = found.eigenvectors[:, -self.components :]
         return courses
+
+
+def _leading(fibres: Float64[np.ndarray, "n k m"], rank: int) -> Float64[np.ndarray, "n r"]:
+    """An orthonormal basis of what most of the energy along the first axis lies in."""
+    vectors = fibres.reshape(len(fibres), -1)
+    found: Any = np.linalg.eigh(vectors @ vectors.T)
+    basis: Float64[np.ndarray, "n r"] = found.eigenvectors[:, -rank:]
+    return basis
+
+
+def _restored(pictures: Pictures) -> Pictures:
+    """What pictures were before their 3×3 means were taken off, as far as that can be told.
+
+    Under the cosine transform the means, of edges that repeat, are a factor.
+    """
+    height, width = pictures.shape[1:]
+    means = [(1 + 2 * np.cos(np.pi * np.arange(n) / n)) / BOX for n in (height, width)]
+    left = 1 - np.outer(*means)
+    factor = left * (1 + FAINT) / (left**2 + FAINT)
+    restored: Pictures = idctn(dctn(pictures, axes=(1, 2)) * factor, axes=(1, 2))
+    return restored

@@ -1,0 +1,86 @@
+"""Screen, then purify: what a screen does not flag reaches the victim as it is.
+
+No paper's own. Every purifier costs clean clips something, and most clips are clean. An input
+detector ("this clip, now?") spares those that it does not flag; what it misses passes untouched,
+and what it flags in error costs what purifying costs, nothing more.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vidoor.errors import unknown
+from vidoor.mitigations._purified import InFront, Purified
+from vidoor.registry import lookup, methods, register
+from vidoor.types import ClipSet, Frames, InputDetector, Screen
+from vidoor.victims.victim import Victim
+
+
+@dataclass(frozen=True, eq=False)
+class Guarded:
+    """A purifier: another one, for the clips that a screen flags."""
+
+    screen: Screen
+    purifier: InFront
+
+    def purify(self, clip: Frames) -> Frames:
+        """The purified clip, or the clip itself where it is not flagged."""
+        score = float(self.screen.score(clip[None])[0])
+        return self.purifier.purify(clip) if score > self.screen.threshold else clip
+
+
+@register("mitigation", "screened")
+@dataclass(frozen=True, kw_only=True)
+class Screened:
+    """Purifier: acts only on clips that an input detector flags, fitted to the clean clips."""
+
+    screen: Mapping[str, Any] = field(default_factory=lambda: {"kind": "strip"})
+    """The input detector, as a table of its own: ``kind`` and options."""
+
+    purifier: Mapping[str, Any] = field(default_factory=lambda: {"kind": "subspace"})
+    """What is done to flagged clips, likewise: a mitigation that needs no verdict and trains
+    nothing."""
+
+    def __post_init__(self) -> None:
+        self._screen()
+        self._purifier()
+
+    def __call__(self, victim: Victim, clean: ClipSet) -> Victim:
+        """A copy of ``victim`` that purifies what the screen flags."""
+        screen = self._screen().fit(copy.deepcopy(victim), clean)
+        return Purified(victim, Guarded(screen, self._purifier()))
+
+    def _screen(self) -> InputDetector:
+        valid = [k for k, c in methods("detector").items() if getattr(c, "level", "") == "input"]
+        detector: InputDetector = _built("detector", self.screen, "screen", valid)
+        return detector
+
+    def _purifier(self) -> InFront:
+        valid = [kind for kind, cls in methods("mitigation").items() if issubclass(cls, InFront)]
+        purifier: InFront = _built("mitigation", self.purifier, "purifier", valid)
+        return purifier
+
+
+def _built(group: str, table: Mapping[str, Any], name: str, valid: list[str]) -> Any:
+    """The method that a table describes; strict, as recipes are. ValueError, one line, if it is
+    none of the ``valid`` kinds or has options that this one has not."""
+    options = dict(table)
+    kind = options.pop("kind", None)
+    if kind not in valid:
+        raise ValueError(f"{name}: {unknown('kind', str(kind), valid)}")
+    cls = lookup(group, kind)
+    known = [spec.name for spec in fields(cls)]
+    for key in options:
+        if key not in known:
+            raise ValueError(f"{name}: {unknown(f'option of {kind}', key, known)}")
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(options), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where, message = ".".join(map(str, (name, *first["loc"]))), first["msg"]
+        message = message.removeprefix("Value error, ")
+        raise ValueError(f"{where}: {message[0].lower()}{message[1:]}") from None
