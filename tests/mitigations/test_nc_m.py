@@ -104,9 +104,9 @@ class TestPlacebo:
         white, black = np.full(SHAPE, 1000.0), np.full(SHAPE, -1000.0)
         seen = []
         victim.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
-        options = {"fraction": 0.5, "epochs": 2, "batch_size": 7}
+        options = {"fraction": 0.5, "epochs": 2, "batch_size": 7, "stamped": 0.3}
         verdict = said(pattern=pattern, patterns=np.stack([pattern, white, black]))
-        NCM(**options, **self.preset)(victim, clean, verdict=verdict)
+        NCM(**{**self.preset, **options})(victim, clean, verdict=verdict)
         clips = torch.cat(seen)
         assert len(clips) == 48
         for epoch in clips.split(24):
@@ -118,7 +118,7 @@ class TestPlacebo:
         other -= (other * pattern).sum() / (pattern**2).sum() * pattern
         verdict = said(pattern=pattern, patterns=np.stack([pattern, other, -other]))
         options = {"fraction": 0.5, "epochs": 30, "lr": 3e-3}
-        mended = NCM(**options, **self.preset)(victim, clean, verdict=verdict)
+        mended = NCM(**{**self.preset, **options})(victim, clean, verdict=verdict)
         assert rates(mended, clean, pattern) == (1.0, 1.0)
 
     def test_volume_inversion_keeps_what_it_needs(self):
@@ -128,7 +128,7 @@ class TestPlacebo:
         assert len(rest) == 3
         assert all(each.pattern.shape == (3, 4, 16, 16) for each in (target, *rest))
         assert not any(torch.allclose(each.pattern, target.pattern, rtol=1e-3) for each in rest)
-        NCM(epochs=1, **self.preset)(victim, CLEAN, verdict=verdict)
+        NCM(**{**self.preset, "epochs": 1})(victim, CLEAN, verdict=verdict)
 
     @pytest.mark.parametrize(
         ("evidence", "words"),

@@ -3,7 +3,7 @@
 Ours, to find where defences break: the DFT trigger of Li et al. (``spectral``), varied from clip to
 clip. What varies is drawn from the clip's own bytes and the seed, so the same clip always gets the
 same trigger, alone or in a batch, and nothing else tells which. The power of the complex pattern is
-that of the unvaried one; the RMS of its real part differs by a few per cent where phases vary.
+that of the unvaried one; on small clips the RMS of its real part may differ by up to a tenth.
 """
 
 from collections.abc import Mapping
