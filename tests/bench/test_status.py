@@ -200,10 +200,24 @@ def test_what_was_asked_is_recalled_once_it_is_complete(tmp_path, finish):
     remember(DOCUMENT, tmp_path, ASKED)
     assert recall(DOCUMENT, tmp_path) is None
     complete(tmp_path, finish)
-    assert recall(DOCUMENT, tmp_path) == {"schema": SCHEMA, **ASKED}
+    known = recall(DOCUMENT, tmp_path)
+    assert known is not None
+    assert known.pop("code")
+    assert known == {"schema": SCHEMA, **ASKED}
     elsewhere = {**DOCUMENT, "runtime": {"workers": 7, "out": "elsewhere"}}
     assert recall(elsewhere, tmp_path) == recall(DOCUMENT, tmp_path)
     assert recall({**DOCUMENT, "seed": 4}, tmp_path) is None
+
+
+def test_other_code_may_ask_for_other_runs(tmp_path, finish, monkeypatch):
+    remember(DOCUMENT, tmp_path, ASKED)
+    complete(tmp_path, finish)
+    assert recall(DOCUMENT, tmp_path) is not None
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr("vidoor.__file__", str(package / "__init__.py"))
+    assert recall(DOCUMENT, tmp_path) is None
 
 
 @pytest.mark.parametrize("name", [store.PAGE, store.DONE, "result.json"])

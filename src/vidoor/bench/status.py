@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
+import vidoor
 from vidoor import SCHEMA
 from vidoor.bench import store
 from vidoor.document import Document, digest
@@ -33,16 +34,24 @@ def remember(document: Document, out: Path, asked: Asked) -> None:
     """Write down what a document asks for."""
     path = _path(document, out)
     make_folder(path.parent)
-    store.write_json(path, {"schema": SCHEMA, **asked})
+    store.write_json(path, {"schema": SCHEMA, "code": _code(), **asked})
 
 
 def recall(document: Document, out: Path) -> Asked | None:
-    """What a document asks for, if that is known, complete, and depends on nothing else."""
+    """What a document asks for, if that is known, complete, and depends on nothing else: on no
+    files, and on no other code than that which wrote it down."""
     asked = _read(_path(document, out))
-    if asked is None or not asked["settled"]:
+    if asked is None or not asked["settled"] or asked.get("code") != _code():
         return None
     whole = all(_is_whole(out / cell["run"]) for cell in asked["cells"])
     return asked if whole else None
+
+
+def _code() -> str:
+    """Which files vidoor is made of: a method that was revised asks for other runs."""
+    root = Path(vidoor.__file__).parent
+    files = ((path, path.stat()) for path in sorted(root.rglob("*.py")))
+    return digest([(str(path.relative_to(root)), s.st_size, s.st_mtime_ns) for path, s in files])
 
 
 def _is_whole(run: Path) -> bool:
