@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from noise import clips, flagged, natural, pattern
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from tests.detectors.test_coherence import clips, flagged, natural, pattern
 from vidoor.detectors._coherence import kinds
 from vidoor.detectors.coherence import Coherence
 from vidoor.types import Verdict

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from noise import clips, flagged, natural, pattern, poisoned
 
-from tests.detectors.test_coherence import clips, flagged, natural, pattern, poisoned
 from vidoor.detectors._coherence.sketch import Sketch, learn, merge
 from vidoor.detectors._coherence.views import lens
 from vidoor.detectors.coherence import Coherence

@@ -87,7 +87,7 @@ def _record(
         "mitigations": {
             name: {
                 **trained.measured(work.needs[f"mitigate {name}"])["rates"],
-                "probes": probed.after(work, name),
+                **probed.after(work, name),
                 "cost": store.cost(work.needs[f"mitigate {name}"]),
             }
             for name in recipe.mitigation

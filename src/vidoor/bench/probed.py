@@ -48,9 +48,11 @@ def told(work: Work, clips: ClipSet) -> dict[str, dict[str, Any]]:
 
 
 def after(work: Work, mitigation: str) -> dict[str, dict[str, Any]]:
-    """The same of a mitigated victim: what is left of each probe's ASR."""
+    """Of a mitigated victim, under ``probes``: what is left of each one's ASR. Empty without any."""
     recipe: Recipe = work["recipe"]
-    return {name: rates(work.needs, name, f"mitigate {mitigation}") for name in recipe.probe}
+    victim = f"mitigate {mitigation}"
+    found = {name: rates(work.needs, name, victim) for name in recipe.probe}
+    return {"probes": found} if found else {}
 
 
 def rates(needs: Mapping[str, Path], name: str, victim: str) -> dict[str, Any]:

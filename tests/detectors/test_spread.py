@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from noise import clips, poisoned
 
-from tests.detectors.test_coherence import clips, poisoned
 from vidoor.detectors.coherence import Coherence
 from vidoor.spread import HERE, Workers, among, spread
 from vidoor.types import ClipSet, Verdict
