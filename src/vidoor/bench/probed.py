@@ -48,7 +48,7 @@ def told(work: Work, clips: ClipSet) -> dict[str, dict[str, Any]]:
 
 
 def after(work: Work, mitigation: str) -> dict[str, dict[str, Any]]:
-    """Of a mitigated victim, under ``probes``: what is left of each one's ASR. Empty without any."""
+    """Of a mitigated victim, under ``probes``: what is left of each ASR; empty without any."""
     recipe: Recipe = work["recipe"]
     victim = f"mitigate {mitigation}"
     found = {name: rates(work.needs, name, victim) for name in recipe.probe}
