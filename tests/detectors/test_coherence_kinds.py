@@ -1,5 +1,7 @@
 """What coherence calls what it finds, on clips of 1/f noise with patterns of our own planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,12 +22,7 @@ def labels(moved: list[int], target: int = 1) -> tuple[int, ...]:
 
 
 def inspect(volumes: NDArray[np.generic], given: tuple[int, ...] = LABELS) -> Verdict:
-    suspects = clips(volumes, given)
-    return Coherence().inspect(type(suspects)(suspects.ids, given, tuple("abcd"), *_rest(suspects)))
-
-
-def _rest(suspects: object) -> tuple[object, object]:
-    return suspects.geometry, suspects.read  # type: ignore[attr-defined]
+    return Coherence().inspect(replace(clips(volumes, given), classes=tuple("abcd")))
 
 
 def square(volumes: NDArray[np.generic], chosen: list[int]) -> NDArray[np.generic]:
