@@ -129,10 +129,13 @@ def test_the_victim_is_not_looked_at(verdict: Verdict) -> None:
 def test_labels_lower_the_threshold_to_what_other_classes_reach(verdict: Verdict) -> None:
     labels = tuple(int(i < POISONED) for i in range(COUNT))
     again = Coherence().inspect(clips(poisoned(0), labels))
-    assert again.scores == verdict.scores
+    # Where it is looked for depends on the classes, what is found does not.
+    assert np.corrcoef(again.scores, verdict.scores)[0, 1] > 0.99
     others = max(score for score, label in zip(again.scores, labels, strict=True) if not label)
     chance = NormalDist().inv_cdf(1 - Coherence().fpr)
-    assert again.threshold == pytest.approx(max(chance, min(others, verdict.threshold)))
+    knee = groups.KNEE * float(np.median(again.scores[:POISONED]))
+    assert again.threshold == pytest.approx(max(chance, min(others, knee)))
+    assert again.threshold < verdict.threshold
     assert again.evidence["groups"][0]["target"] == "b"
 
 

@@ -48,6 +48,24 @@ def plain(evidence):
     return {k: v for k, v in evidence.items() if not isinstance(v, np.ndarray | torch.Tensor)}
 
 
+def given(cls, clips) -> dict:
+    """What an input detector asks for beside a victim and clean clips."""
+    pattern = np.random.default_rng(0).normal(0, 3, clips.geometry).astype(np.float32)
+    verdict = Verdict(
+        ids=clips.ids,
+        scores=tuple(float(n % 5 == 0) for n in range(len(clips))),
+        threshold=0.5,
+        calibration="by hand",
+        alarm=True,
+        evidence={"template": pattern},
+    )
+    return {name: {"verdict": verdict}[name] for name in getattr(cls, "given", ())}
+
+
+def fitted(cls, victim, clips, **options):
+    return quick(cls, **options).fit(victim, clips, **given(cls, clips))
+
+
 def state(victim: Victim) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in victim.state_dict().items()}
 
@@ -200,7 +218,7 @@ class TestEveryInputDetector:
     def test_a_score_for_every_clip_and_the_way_the_threshold_was_set(
         self, cls, suspects, victim, clips
     ):
-        screen = quick(cls).fit(victim, suspects)
+        screen = fitted(cls, victim, suspects)
         scores = screen.score(clips)
         assert scores.shape == (5,)
         assert scores.isfinite().all()
@@ -208,19 +226,19 @@ class TestEveryInputDetector:
         assert screen.calibration
 
     def test_a_clip_s_score_is_its_own(self, cls, suspects, victim, clips):
-        screen = quick(cls).fit(victim, suspects)
+        screen = fitted(cls, victim, suspects)
         together = screen.score(clips)
         assert torch.equal(torch.cat([screen.score(clip[None]) for clip in clips]), together)
         assert torch.equal(screen.score(clips.flip(0)).flip(0), together)
 
     def test_the_same_screen_every_time(self, cls, suspects, victim, clips):
-        first, second = (quick(cls).fit(victim, suspects) for _ in range(2))
+        first, second = (fitted(cls, victim, suspects) for _ in range(2))
         assert torch.equal(first.score(clips), second.score(clips))
         assert first.threshold == second.threshold
 
     def test_a_screen_is_saved_and_loaded_to_the_bit(self, cls, suspects, victim, clips, tmp_path):
         detector, file = quick(cls), tmp_path / "screen"
-        screen = detector.fit(victim, suspects)
+        screen = detector.fit(victim, suspects, **given(cls, suspects))
         screen.save(file)
         again = detector.load(file, victim)
         assert torch.equal(again.score(clips), screen.score(clips))
@@ -232,14 +250,14 @@ class TestEveryInputDetector:
     def test_about_as_many_clean_clips_are_flagged_as_it_was_asked(self, cls, victim):
         clips = Shapes(train=160, test=4, frames=4, size=(16, 16), classes=4).open(0).train
         known, fresh = (pick(clips, tuple(range(at, at + 80))) for at in (0, 80))
-        screen = quick(cls, fpr=0.2, held_out=40).fit(victim, known)
+        screen = fitted(cls, victim, known, fpr=0.2, held_out=40)
         scores = screen.score(torch.stack([fresh.read(i) for i in range(80)]))
         # Of 40 + 80 clips: three standard deviations of the binomial law of both draws.
         assert float((scores > screen.threshold).double().mean()) == pytest.approx(0.2, abs=0.23)
 
     def test_victim_and_clips_are_left_alone(self, cls, suspects, untouched, clips):
         before = clips.clone()
-        quick(cls).fit(untouched, suspects).score(clips)
+        fitted(cls, untouched, suspects).score(clips)
         assert torch.equal(clips, before)
 
 
@@ -256,5 +274,5 @@ def test_it_works_on_every_victim(cls, kind):
     elif level(cls) == "model":
         scores = detector.inspect(victim, clips).scores
     else:
-        scores = detector.fit(victim, clips).score(clips.read(0)[None])
+        scores = fitted(cls, victim, clips).score(clips.read(0)[None])
     assert np.isfinite(np.asarray(scores)).all()

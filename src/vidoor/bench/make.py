@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-from vidoor.bench import clips, evaluate, mitigated, probed, store, trained, verdicts
+from vidoor.bench import clips, detected, evaluate, mitigated, probed, store, trained
 from vidoor.bench.environment import environment
 from vidoor.bench.stages import Stage
 from vidoor.bench.work import Work
@@ -24,8 +24,8 @@ MAKERS: Mapping[str, Callable[[Work], None]] = {
     "poison": clips.poison,
     "train": trained.train,
     "mitigate": mitigated.mitigate,
-    "activations": verdicts.activate,
-    "detect": verdicts.detect,
+    "activations": detected.activate,
+    "detect": detected.detect,
     "probe": probed.probe,
     "run": evaluate.run,
 }

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from vidoor.bench.given import CONTROLS
 from vidoor.bench.grid import expand
-from vidoor.bench.mitigated import CONTROLS
-from vidoor.bench.stages import Stage, stages
+from vidoor.bench.stages import Stage, awaits, stages
 from vidoor.bench.status import Asked
 from vidoor.bench.verdicts import level
 from vidoor.document import Document
@@ -100,11 +100,12 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
         )
     shape = (len(train), len(train.classes), train.geometry)
     looked.once(lambda: _check_victim(recipe, train), recipe.victim, recipe.training, shape)
-    for detector in recipe.detector.values():
+    for name, detector in recipe.detector.items():
+        _check_verdict(recipe, f"detector.{name}", detector)
         if hasattr(detector, "check"):
             detector.check(len(train), train.geometry)
     for name, mitigation in recipe.mitigation.items():
-        _check_verdict(recipe, name, mitigation)
+        _check_verdict(recipe, f"mitigation.{name}", mitigation, CONTROLS)
         if hasattr(mitigation, "check"):
             parts = (mitigation, recipe.victim, recipe.training, shape)
             looked.once(partial(_check_layers, recipe, mitigation, train), *parts)
@@ -118,17 +119,19 @@ def _check_probe(name: str, trigger: Any, clips: ClipSet) -> None:
         raise RecipeError(f"probe.{name}: {error}") from None
 
 
-def _check_verdict(recipe: Recipe, name: str, mitigation: Any) -> None:
-    """RecipeError if a mitigation acts on a verdict that there will not be, or not of its kind."""
-    judged, wanted = getattr(mitigation, "detector", None), getattr(mitigation, "verdict_of", "")
-    if judged is None or (judged in CONTROLS and wanted == "dataset"):
+def _check_verdict(recipe: Recipe, where: str, method: Any, controls: tuple[str, ...] = ()) -> None:
+    """RecipeError if a method acts on a verdict that there will not be, or not of its kind."""
+    judged, wanted = getattr(method, "detector", None), getattr(method, "verdict_of", "")
+    if judged is None:
         return
-    known = [each for each in recipe.detector if level(recipe.detector[each]) == wanted]
-    if judged not in known:
-        valid = [*known, *(CONTROLS if wanted == "dataset" else ())]
-        raise RecipeError(
-            f"mitigation.{name}.detector: {unknown(f'{wanted} detector', judged, valid)}"
-        )
+    valid = [
+        name
+        for name, detector in recipe.detector.items()
+        if level(detector) == wanted and not awaits(detector)
+    ]
+    valid += controls if wanted == "dataset" else ()
+    if judged not in valid:
+        raise RecipeError(f"{where}.detector: {unknown(f'{wanted} detector', judged, valid)}")
 
 
 def _check_layers(recipe: Recipe, mitigation: Any, clips: ClipSet) -> None:

@@ -64,9 +64,15 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
     poisoned = make("train", "poisoned", {**attack, **schedule}, data=data, poison=poison)
     needs = {"data": data, "poison": poison, "train clean": clean, "train poisoned": poisoned}
     attacked = {"data": data, "poison": poison}
-    for name, detector in recipe.detector.items():
+    # Those that look into the verdict of another one come after it.
+    for name, detector in sorted(recipe.detector.items(), key=lambda item: awaits(item[1])):
         needs[f"detect {name}"] = _detection(
-            make, name, {**attack, "detector": detector}, model, attacked, poisoned
+            make,
+            name,
+            {**attack, "detector": detector},
+            model,
+            {**attacked, **_verdict(recipe, detector, needs, "detect")},
+            poisoned,
         )
         if recipe.controls:
             needs[f"control {name}"] = _detection(
@@ -74,13 +80,12 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
                 f"{name} (control)",
                 {**source, "detector": detector},
                 model,
-                {"data": data},
+                {"data": data, **_verdict(recipe, detector, needs, "control")},
                 clean,
             )
     for name, mitigation in recipe.mitigation.items():
         parts = {**attack, **model, "mitigation": mitigation}
-        judged = getattr(mitigation, "detector", None)
-        also = {"verdict": needs[f"detect {judged}"]} if judged in recipe.detector else {}
+        also = _verdict(recipe, mitigation, needs, "detect")
         needs[f"mitigate {name}"] = make(
             "mitigate", name, parts, data=data, poison=poison, victim=poisoned, **also
         )
@@ -95,6 +100,17 @@ def stages(recipe: Recipe, content: Mapping[str, Any], *, seeded: bool = True) -
     like = digest("run", [table(method) for method in methods])
     parts = {**attack, **model, "recipe": recipe, "content": content}
     return Stage("run", "run", run, like, parts, needs)
+
+
+def awaits(detector: Any) -> bool:
+    """Does it ask for the verdict of another one?"""
+    return "verdict" in getattr(detector, "given", ())
+
+
+def _verdict(recipe: Recipe, method: Any, made: Mapping[str, Stage], kind: str) -> dict[str, Stage]:
+    """The stage whose verdict a method acts on, if it names a detector of the recipe."""
+    judged = getattr(method, "detector", None)
+    return {"verdict": made[f"{kind} {judged}"]} if judged in recipe.detector else {}
 
 
 def _detection(

@@ -56,7 +56,7 @@ class Coherence:
     """
 
     needs_victim: ClassVar[bool] = False
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     fpr: float = 0.001
     """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5."""

@@ -6,6 +6,7 @@ complex pattern under a random global phase comes to, and it leaves a plane in t
 Members are scored by a matched filter, each by a template that was made without it.
 """
 
+from collections.abc import Iterator
 from math import isqrt, log, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -38,6 +39,14 @@ class Spectra(NamedTuple):
             angle = -2 * torch.pi * (torch.rand(len(part), 3, generator=rng) @ self.bins)
             part *= torch.polar(torch.ones_like(angle), angle)
         return Spectra(rows, self.bins, self.twins[pick][:, pick])
+
+
+class View(NamedTuple):
+    """What a search compares."""
+
+    pairs: Tensor  # agreement of all pairs of clips, [clips, clips]
+    probe: Tensor  # spectra that share nothing, [clips, 2 bins]
+    labels: Tensor  # class of each clip, [clips]
 
 
 class Group(NamedTuple):
@@ -85,12 +94,10 @@ def gram(spectra: Spectra, probe: Tensor) -> Tensor:
     return pairs.masked_fill_(spectra.twins, 0.0)
 
 
-def search(
-    spectra: Spectra, pairs: Tensor, probe: Tensor, free: bool, rng: torch.Generator
-) -> Group:
+def search(spectra: Spectra, view: View, free: bool, rng: torch.Generator) -> Group:
     """The most coherent group. Clips whose ``pairs`` are all zero take no part in it."""
-    starts = _planes(pairs) if free else _starts(pairs)[:, :, None].float()
-    members, weights = _grow(pairs, starts)
+    pairs, probe, labels = view
+    members, weights = _grow(pairs, torch.cat([*_guesses(pairs, labels, free)]))
     first = matched(spectra, probe, members, weights, rng)
     absent = ~pairs.any(1)
     again = (first.scores > CUT - (RAYLEIGH if free else 0)) & ~absent
@@ -161,14 +168,32 @@ def leading(pairs: Tensor, count: int) -> Tensor:
     return found.T
 
 
+def _guesses(pairs: Tensor, labels: Tensor, free: bool) -> Iterator[Tensor]:
+    """First guesses at a group, [starts, clips, d], zero where a clip is no member: those of all
+    clips, and what each class comes to by itself. A few moved clips are too few among all to be
+    seen in its eigenvectors, not in their class."""
+    first = _planes if free else _starts
+    yield first(pairs)
+    for one in labels.unique():
+        part = ((labels == one) & pairs.any(1)).nonzero()[:, 0]
+        if LEAST < len(part) < len(pairs):
+            block = pairs[part][:, part]
+            members, weights = _grow(block, first(block))
+            start = torch.zeros(len(pairs), weights.shape[1])
+            start[part] = weights if free else members[:, None].float()
+            yield start[None]
+
+
 def _starts(pairs: Tensor) -> Tensor:
-    """First guesses at a group, bool [starts, clips]: eigenvectors and nearest neighbours."""
+    """First guesses at a group, [starts, clips, 1]: eigenvectors and nearest neighbours."""
     basis = leading(pairs, 2)
     strong = torch.cat([basis, -basis]).topk(max(LEAST, isqrt(len(pairs))), 1).indices
     near = pairs.topk(LEAST, 1)
     best = near.values[:, -1].topk(min(STARTS, len(pairs))).indices
     starts = strong, strong[:, :LEAST], torch.cat([best[:, None], near.indices[best]], 1)
-    return torch.cat([torch.zeros(len(i), len(pairs)).scatter(1, i, 1.0) > 0 for i in starts])
+    return torch.cat([torch.zeros(len(i), len(pairs)).scatter(1, i, 1.0) for i in starts])[
+        ..., None
+    ]
 
 
 def _planes(pairs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vidoor.detectors._coherence import groups, kinds, stamps, stills
-from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY, Group, Spectra
+from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY, Group, Spectra, View
 from vidoor.detectors._coherence.sketch import Sketch
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Eye, Stills
@@ -21,10 +21,10 @@ from vidoor.detectors._coherence.stills import Eye, Stills
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
 DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds their J by this
 MOST_GROUPS, BETTER = 6, 1.25  # searches; clips that a phase of their own must add, as a ratio
-OVERLAP = 0.5  # share of its clips that two groups have in common if they are one
-CERTAIN, CLEAR = 0.002, 0.01  # chances that a still, a moving group is of one class by luck
+OVERLAP = 0.5  # share of their clips that two groups have in common if they are one
+CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one class by luck
 STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
-SCENES = 1.8  # the same where some clips are of one scene
+SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
 MANY = 8  # clips of a still pattern from which on the lower floor holds
 
 
@@ -74,49 +74,52 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     spectra, probe, count = seen.spectra, seen.probe, len(seen.labels)
     chances: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(DRAWS):
-        part = spectra.shifted(torch.randperm(count, generator=rng)[:SAMPLE], rng)
-        pairs = groups.gram(part, probe)
+        pick = torch.randperm(count, generator=rng)[:SAMPLE]
+        part = spectra.shifted(pick, rng)
+        view = View(groups.gram(part, probe), probe, seen.labels[pick])
         for free, found in chances.items():
-            found.append(groups.search(part, pairs, probe, free, rng).coherence())
+            found.append(groups.search(part, view, free, rng).coherence())
     levels = {free: max(floor, MARGIN * max(found)) for free, found in chances.items()}
-    moving = list(_moving(seen, levels, fpr, rng))
-    leads = [lead for lead in moving if lead.what.coherence() > lead.level]
+    pairs = groups.gram(spectra, probe)
+    one_phase, own_phases = (
+        list(_moving(spectra, View(pairs.clone(), probe, seen.labels), kind, level, fpr, rng))
+        for kind, level in levels.items()
+    )
+    leads = [Lead(one, levels[one.free]) for one in _either(one_phase, own_phases)]
+    leads = [lead for lead in leads if lead.what.coherence() > lead.level]
     leads += [*_still(seen, floor, rng), *_everywhere(seen, floor)]
-    strongest = moving[0].what
-    assert isinstance(strongest, Group)
-    return Leads(tuple(leads), strongest, tuple(chances[False]), levels[False])
+    return Leads(tuple(leads), one_phase[0], tuple(chances[False]), levels[False])
+
+
+def _either(fixed: list[Group], free: list[Group]) -> Iterator[Group]:
+    """All groups, but of two of mostly the same clips the one with a phase for each clip if it has
+    many more clips, else the other."""
+    for one in free:
+        same = [other for other in fixed if _shared(one.members, other.members) > OVERLAP]
+        if all(one.members.sum() >= BETTER * other.members.sum() for other in same):
+            yield one
+            fixed = [other for other in fixed if not any(other is each for each in same)]
+    yield from fixed
+
+
+def _shared(one: Tensor, other: Tensor) -> float:
+    """Share of the clips of either that both have."""
+    return float((one & other).sum() / (one | other).sum().clamp(min=1))
 
 
 def _moving(
-    seen: Seen, levels: dict[bool, float], fpr: float, rng: torch.Generator
-) -> Iterator[Lead]:
-    """The strongest group of one phase; then what is found until a search finds nothing."""
-    spectra, probe = seen.spectra, seen.probe
-    pairs = groups.gram(spectra, probe)
-    gone = torch.zeros(len(seen.labels), dtype=torch.bool)
-    for step in range(MOST_GROUPS):
-        fixed = groups.search(spectra, pairs, probe, False, rng)
-        free = groups.search(spectra, pairs, probe, True, rng)
-        if step == 0:
-            yield Lead(fixed, float("inf"))
-        group = _better(fixed, free, levels)
-        if group.coherence() <= levels[group.free]:
-            return
-        yield Lead(group, levels[group.free])
+    spectra: Spectra, view: View, free: bool, level: float, fpr: float, rng: torch.Generator
+) -> Iterator[Group]:
+    """The strongest group, whatever it is worth; then what is found until a search finds nothing.
+    The pairs of the clips found are taken out of the ``view``."""
+    gone = torch.zeros(len(view.labels), dtype=torch.bool)
+    for _ in range(MOST_GROUPS):
+        group = groups.search(spectra, view, free, rng)
+        yield group
         gone |= group.members | (group.scores > max(group.bounds(fpr)))
-        pairs.masked_fill_(gone[:, None] | gone, 0.0)
-        if (~gone).sum() < max(LEAST, MANY):
+        if group.coherence() <= level or (~gone).sum() < max(LEAST, MANY):
             return
-
-
-def _better(fixed: Group, free: Group, levels: dict[bool, float]) -> Group:
-    """The group of one phase, unless with phases of their own many more clips agree."""
-    passed = fixed.coherence() > levels[False]
-    count = int(fixed.members.sum())
-    more = free.members.sum() >= max(BETTER * count, count + LEAST)
-    shared = (free.members & fixed.members).sum() > OVERLAP * count
-    wanted = free.coherence() > levels[True] and (not passed or (more and shared))
-    return free if wanted else fixed
+        view.pairs.masked_fill_(gone[:, None] | gone, 0.0)
 
 
 def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
@@ -127,20 +130,21 @@ def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
     least = max([STILL * floor] + [SLACK * one.coherence() for one in chance])
     found = [one for one in stamps.stamps(seen.stills, labels) if one.coherence() > least]
     apart = [stills.elsewhere(seen.stills, one.members, labels) for one in found]
-    certain = CERTAIN / max(1, sum(apart))
     usual = sorted(
         one.coherence()
         for one, alone in zip(found, apart, strict=True)
-        if alone and not _moved(one, labels, certain)
+        if alone and not _moved(one, labels, CERTAIN / sum(apart))
     )
-    if not all(apart):
-        least = max(least, SCENES * floor)
+    scenes = [one.coherence() for one, alone in zip(found, apart, strict=True) if not alone]
+    least = max([least] + [min(SCENES * floor, SLACK * j) for j in scenes])
     # The second one: a single logo of some classes must not hide what else there is.
     least = max([least] + [SLACK * j for j in usual[-2:-1]])
-    for one, alone in zip(found, apart, strict=True):
-        level = least if one.members.sum() >= MANY else max(least, floor)
-        if one.coherence() > level:
-            yield Lead(one, level, alone, certain)
+    levels = [least if one.members.sum() >= MANY else max(least, floor) for one in found]
+    passed = [
+        each for each in zip(found, levels, apart, strict=True) if each[0].coherence() > each[1]
+    ]
+    certain = CERTAIN / max(1, sum(alone for *_, alone in passed))
+    yield from (Lead(*each, certain) for each in passed)
 
 
 def _moved(one: Stamp, labels: Tensor, certain: float) -> bool:
