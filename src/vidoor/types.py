@@ -145,7 +145,8 @@ class Screen(Protocol):
 
 
 class InputDetector(Protocol):
-    """Is this clip, now, triggered?"""
+    """Is this clip, now, triggered? What ``fit`` needs beside victim and clips, an attribute
+    ``given`` names, as mitigations have it."""
 
     level: ClassVar[Level]
 

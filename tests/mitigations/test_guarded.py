@@ -7,13 +7,14 @@ import pytest
 import torch
 from planted import planted, rates
 
+from vidoor.detectors.matched_filter import MatchedFilter
 from vidoor.detectors.strip import STRIP
 from vidoor.errors import DataError, RecipeError
 from vidoor.mitigations._purified import Purified
 from vidoor.mitigations.guarded import Screened
 from vidoor.mitigations.purifiers import LowPass
 from vidoor.recipe import build, component, table
-from vidoor.types import ClipSet, Geometry
+from vidoor.types import ClipSet, Geometry, Verdict
 from vidoor.victims.victim import to_batch
 
 SCREEN = {"kind": "strip", "overlays": 24, "fpr": 0.05}
@@ -71,6 +72,21 @@ def test_a_recipe_names_screen_and_purifier_as_tables_of_their_own():
     assert mitigation == Screened(**OPTIONS)
     assert table(mitigation) == written
     assert component("mitigation", {"kind": "screened"}) == Screened()
+
+
+def test_a_screen_that_acts_on_a_verdict_is_given_it():
+    victim, clean, pattern = planted()
+    assert Screened(**OPTIONS).given == ()
+    mitigation = Screened(screen={"kind": "matched-filter", "detector": "c", "fpr": 0.05})
+    asked = mitigation.given, mitigation.detector, mitigation.verdict_of
+    assert asked == (("verdict",), "c", "dataset")
+    evidence = {"template": pattern.mean(0)}
+    found = Verdict(ids=(), scores=(), threshold=0.0, calibration="", alarm=True, evidence=evidence)
+    (guard,) = mitigation(victim, clean, verdict=found).purifiers
+    alone = MatchedFilter(detector="c", fpr=0.05).fit(None, clean, verdict=found)
+    clips = torch.cat(clips_of(clean, pattern))
+    assert torch.equal(guard.screen.score(clips), alone.score(clips))
+    assert guard.screen.threshold == alone.threshold
 
 
 @pytest.mark.parametrize(

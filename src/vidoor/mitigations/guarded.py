@@ -38,7 +38,7 @@ class Guarded:
 class Screened:
     """Purifier: acts only on clips that an input detector flags, fitted to the clean clips."""
 
-    screen: Mapping[str, Any] = field(default_factory=lambda: {"kind": "strip"})
+    screen: Mapping[str, Any] = field(default_factory=lambda: {"kind": "in-clip"})
     """The input detector, as a table of its own: ``kind`` and options."""
 
     purifier: Mapping[str, Any] = field(default_factory=lambda: {"kind": "subspace"})
@@ -49,9 +49,24 @@ class Screened:
         self._screen()
         self._purifier()
 
-    def __call__(self, victim: Victim, clean: ClipSet) -> Victim:
-        """A copy of ``victim`` that purifies what the screen flags."""
-        screen = self._screen().fit(copy.deepcopy(victim), clean)
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What the screen asks for beside victim and clips; so do ``detector``, ``verdict_of``."""
+        return getattr(self._screen(), "given", ())
+
+    @property
+    def detector(self) -> str | None:
+        """Name of the recipe's detector whose verdict the screen acts on, if it does."""
+        return getattr(self._screen(), "detector", None)
+
+    @property
+    def verdict_of(self) -> str:
+        """Level of that detector."""
+        return getattr(self._screen(), "verdict_of", "")
+
+    def __call__(self, victim: Victim, clean: ClipSet, **asked: Any) -> Victim:
+        """A copy of ``victim`` that purifies what the screen flags; ``asked``: what is ``given``."""
+        screen = self._screen().fit(copy.deepcopy(victim), clean, **asked)
         return Purified(victim, Guarded(screen, self._purifier()))
 
     def _screen(self) -> InputDetector:
