@@ -5,9 +5,10 @@ from math import inf
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 from vidoor.audit import findings
-from vidoor.audit.checks import ACCUSERS, DEFAULT, Check, plan
+from vidoor.audit.checks import ACCUSERS, DEFAULT, UNTRIED, Check, Measured, plan
 from vidoor.errors import RecipeError
 from vidoor.types import ClipSet, Geometry, Verdict
 
@@ -132,6 +133,19 @@ def test_clips_that_are_given_another_name_are_not_known() -> None:
     groups = [{"kind": "trigger", "members": ["nobody.mkv", IDS[0]]}]
     found = {"coherence": verdict(scored(run0=9.0), True, groups=groups)}
     assert [s.clip for s in findings.suspects(COHERENCE, found, CLIPS, SPLITS)] == [IDS[0]]
+
+
+def test_how_often_it_accuses_what_is_clean_is_told_as_far_as_it_was_tried() -> None:
+    for alarms, trials, share in ((0, 50, 1 - 0.05 ** (1 / 50)), (2, 100, 0.06162)):
+        told = Measured(alarms, trials, "clean sets").said()
+        assert told.startswith(f"{alarms} of {trials} clean sets")
+        assert told.endswith(f"below {share:.1%}")
+    # The bound for 2 of 100: of a law with that rate 5 % of the draws are 0, 1 or 2.
+    assert binom.cdf(2, 100, 0.06162) == pytest.approx(0.05, abs=1e-4)
+    (usual,) = plan({"coherence": {"seed": 3}}, model=False, seed=0)
+    assert usual.measured == ACCUSERS["coherence"].said()
+    (other,) = plan({"coherence": {"floor": 5.0}}, model=False, seed=0)
+    assert other.measured == UNTRIED
 
 
 def test_the_plan() -> None:

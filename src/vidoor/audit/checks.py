@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from scipy.stats import beta
 
 from vidoor.bench.verdicts import level
 from vidoor.errors import RecipeError, unknown
@@ -20,9 +22,28 @@ DEFAULT = (
 """Kinds of detectors that are asked, the first ones first, as far as they are registered. Those
 that look at a model need one."""
 
-ACCUSERS = ("coherence", "volume-inversion")
+
+class Measured(NamedTuple):
+    """How often a detector accused what is clean, where that was tried."""
+
+    alarms: int
+    trials: int
+    what: str
+
+    def said(self) -> str:
+        """As a phrase, with the bound that the rate is below with 95 % confidence (Clopper and
+        Pearson)."""
+        bound = float(beta.ppf(0.95, self.alarms + 1, self.trials - self.alarms))
+        return f"{self.alarms} of {self.trials} {self.what} were accused, a rate below {bound:.1%}"
+
+
+ACCUSERS: Mapping[str, Measured] = {
+    "coherence": Measured(0, 200, "clean sets"),
+    "volume-inversion": Measured(0, 14, "clean models"),
+}
 """Detectors whose alarm is a finding: what they call an alarm is calibrated on clean data or clean
-models, to be rare. The alarm of any other one is a hint, which stands beside the verdict."""
+models, to be rare, and this is how rare it was (results/audits, results/models). The alarm of any
+other one is a hint, which stands beside the verdict."""
 
 WEAK: Mapping[str, str] = {
     "activation-clustering": "clean classes have two clusters as well",
@@ -33,6 +54,7 @@ WEAK: Mapping[str, str] = {
 }
 """Why the alarm of a detector does not accuse."""
 
+UNTRIED = "how often it accuses what is clean was measured with its usual options only"
 UNKNOWN = "how often it accuses what is clean is not known"
 
 Level = Literal["dataset", "model"]
@@ -51,6 +73,16 @@ class Check:
     def accuses(self) -> bool:
         """Is its alarm a finding?"""
         return self.kind in ACCUSERS
+
+    @property
+    def measured(self) -> str:
+        """How often it accused what is clean; empty if it accuses nobody."""
+        if not self.accuses:
+            return ""
+        usual = type(self.detector)()
+        names = (spec.name for spec in fields(usual) if spec.name != "seed")
+        tried = all(getattr(self.detector, name) == getattr(usual, name) for name in names)
+        return ACCUSERS[self.kind].said() if tried else UNTRIED
 
     @property
     def weakness(self) -> str:

@@ -24,7 +24,7 @@ from vidoor.errors import DataError, RecipeError, unknown
 from vidoor.files import make_folder
 from vidoor.recipe import SEEDS, Runtime, table
 from vidoor.spread import among
-from vidoor.types import Geometry, Quarantined, Verdict
+from vidoor.types import Geometry, Quarantined
 
 TABLES = ("data", "detector", "victim", "training")
 """What ``--set`` may set, as in a recipe."""
@@ -227,12 +227,11 @@ def _why(work: Work, name: str) -> str:
 
 def _sentence(work: Work, found: Sequence[str]) -> Sentence:
     """The verdict in one sentence. What was not finished has cleared nothing."""
-    done: dict[str, Verdict] = {
-        check.name: work.verdicts[check.name]
+    rates = {
+        check.name: check.measured
         for check in work.checks
         if check.accuses and check.name in work.verdicts
     }
-    rates = {name: verdict.calibration for name, verdict in done.items()}
     by = "; ".join(f"{name}: {rate}" for name, rate in rates.items())
     undone = ", ".join(_why(work, name) for name in work.undone())
     status: Status = "findings" if found else "unfinished" if undone else "clean"

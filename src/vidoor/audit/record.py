@@ -17,8 +17,8 @@ EXIT: dict[Status, int] = {"clean": 0, "findings": 1, "unfinished": 2}
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The verdict. ``false_alarms`` says, for each detector that may accuse, how its alarm is
-    calibrated."""
+    """The verdict. ``false_alarms`` says, for each detector that had its say and may accuse, how
+    often it accused what is clean."""
 
     status: Status
     text: str

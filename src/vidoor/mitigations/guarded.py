@@ -65,7 +65,7 @@ class Screened:
         return getattr(self._screen(), "verdict_of", "")
 
     def __call__(self, victim: Victim, clean: ClipSet, **asked: Any) -> Victim:
-        """A copy of ``victim`` that purifies what the screen flags; ``asked``: what is ``given``."""
+        """A copy of ``victim`` that purifies what the screen flags; ``asked``: see ``given``."""
         screen = self._screen().fit(copy.deepcopy(victim), clean, **asked)
         return Purified(victim, Guarded(screen, self._purifier()))
 
