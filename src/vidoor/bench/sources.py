@@ -54,7 +54,8 @@ def _recognised(source: Path, options: Mapping[str, Any]) -> str:
 def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     """The data set in ``source``, recognised unless its ``kind`` is given, no clip held out.
 
-    ``source`` is its folder, or the table of a ``manifest``. RecipeError for a kind that there is
+    ``source`` is its folder, or the table of a ``manifest``. Unless a split is named it is the only
+    one that there is, or the kind's usual one. RecipeError for a kind that there is
     not, or options that it does not have; DataError for one that cannot be written again.
     """
     if given := sorted({"kind", "root", "file"} & set(options)):
@@ -72,6 +73,8 @@ def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
         raise DataError(f"data of kind {kind} is not in files; valid: {writable}")
     root = source.resolve()
     own: dict[str, Any] = {}
+    if len(known := cls.splits_in(root) if hasattr(cls, "splits_in") else []) == 1:
+        own["split"] = known[0]
     if "holdout" in {spec.name for spec in fields(cls)}:
         own["holdout"] = 0.0
     if source.is_file():

@@ -41,6 +41,11 @@ class HMDB51(FileSet):
         """Whether this looks like such a data set: a list for each class."""
         return bool(_splits(root))
 
+    @staticmethod
+    def splits_in(root: Path) -> list[str]:
+        """Numbers of the splits that there are lists of."""
+        return sorted(_splits(root))
+
     def scan(self, root: Path) -> Listing:
         """The clips of the split; DataError for a class without a list."""
         lists = _splits(root)

@@ -39,6 +39,11 @@ class UCF101(FileSet):
         """Whether this looks like such a data set: numbered classes and lists."""
         return bool(find(root, CLASSES, PLACES) and splits(root, PLACES))
 
+    @staticmethod
+    def splits_in(root: Path) -> list[str]:
+        """Names of the splits that there are lists of."""
+        return splits(root, PLACES)
+
     def scan(self, root: Path) -> Listing:
         """The clips of the split; DataError for a split that is not there."""
         if find(root, CLASSES, PLACES) is None:

@@ -20,6 +20,7 @@ PICKED, DROPPED = 256, 0.1  # clips for scales; share of features that are left 
 LEVEL = 0.3  # least deviation of a feature over clips, in those of a clip
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
+EVERY, NONE = 0.45, 0.1  # mean likeness of all pairs that agree, and that do not
 SURE = 4.0  # deviations by which a feature sets clips apart
 COMMON = 1.5  # deviations by which what most clips have stands out
 
@@ -89,27 +90,39 @@ def elsewhere(stills: Stills, members: Tensor, labels: Tensor) -> bool:
     Leaving out the stamp's own features, the nearest clip of a member is no member, in one view at
     least, and most often has another label. In a group of one scene or camera it is a member in
     both; in a part of a scene it has the same label. Few clips have to prove it more clearly; many
-    prove it too by being no nearer to each other, in pixels, than other clips are.
+    prove it too by being no nearer to each other, in pixels, than other clips are. So do those of
+    which every pair agrees in one view and not in the other: a scene is seen in both.
     """
     if int((~members).sum()) < LEAST:
         return False
-    needed = 1 + PROOF / int(members.sum())
-    mean, area = stills.features[members].mean(0).abs(), stills.size[0] * stills.size[1]
-    for spectral in (False, True):
-        first = 3 * area if spectral else 0
-        weight = mean[first : first + area]
+    count, area = int(members.sum()), stills.size[0] * stills.size[1]
+    mean = stills.features[members].mean(0).abs()
+    views = []
+    for spectral, weight in ((False, mean[:area]), (True, mean[3 * area : 4 * area])):
         kept = weight <= weight.quantile(1 - DROPPED)
-        view = normalize(stills.view(spectral, colour=False)[:, kept])
-        inside = _nearest(view[members])
-        outside = (view[members] @ view[~members].T).max(1)
-        siblings = (labels[~members][outside.indices] == labels[members]).float().mean()
-        strangers = siblings < SIBLINGS or len(labels.unique()) < 2
-        if strangers and float(outside.values.mean()) > needed * max(0.0, inside):
-            return True
-        usual = _nearest(view[~members][: int(members.sum())])
-        if not spectral and members.sum() >= CROWD and inside <= AS_NEAR * usual:
-            return True
-    return False
+        views.append(normalize(stills.view(spectral, colour=False)[:, kept]))
+    agree = [_agreement(view[members]) for view in views]
+    if count >= PROOF and max(agree) > EVERY and min(agree) < NONE:
+        return True
+    return any(_strange(view, members, labels) for view in views) or (
+        count >= CROWD
+        and _nearest(views[0][members]) <= AS_NEAR * _nearest(views[0][~members][:count])
+    )
+
+
+def _strange(view: Tensor, members: Tensor, labels: Tensor) -> bool:
+    """Whether the members' nearest clips are no members, and most often of other classes."""
+    outside = (view[members] @ view[~members].T).max(1)
+    siblings = (labels[~members][outside.indices] == labels[members]).float().mean()
+    needed = (1 + PROOF / int(members.sum())) * max(0.0, _nearest(view[members]))
+    strangers = siblings < SIBLINGS or len(labels.unique()) < 2
+    return bool(strangers and float(outside.values.mean()) > needed)
+
+
+def _agreement(view: Tensor) -> float:
+    """Mean likeness of all pairs of these clips, unit rows."""
+    count = len(view)
+    return float((view.sum(0).square().sum() - count) / (count * (count - 1)))
 
 
 def _nearest(view: Tensor) -> float:
