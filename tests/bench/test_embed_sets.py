@@ -266,6 +266,21 @@ def test_the_command(tmp_path: Path, vidoor_command: Any) -> None:
     assert len(list((tmp_path / "out" / "hmdb51_org" / "sit").glob("*.avi"))) == 3 + 1 + 10
 
 
+@pytest.mark.parametrize(
+    ("tree", "lists", "kept"),
+    [(trees.ucf101, "*list0{}.txt", "02"), (trees.hmdb51, "*_test_split{}.txt", "3")],
+)
+def test_the_only_split_is_the_usual_one(tmp_path: Path, tree, lists, kept) -> None:
+    tree(tmp_path, trees.film)
+    kind = data_set(tmp_path, None, GEOMETRY)
+    assert int(kind.split) == 1  # of all three
+    for number in {"1", "2", "3"} - {kept[-1]}:
+        for file in [*tmp_path.rglob(lists.format(number))]:
+            file.unlink()
+    assert data_set(tmp_path, None, GEOMETRY).split == kept
+    assert data_set(tmp_path, None, {**GEOMETRY, "split": "7"}).split == "7"  # is refused later
+
+
 def test_lists_that_name_test_clips_are_not_ignored(tmp_path: Path) -> None:
     trees.ucf101(tmp_path, trees.film)
     (numbers,) = tmp_path.rglob("classInd.txt")

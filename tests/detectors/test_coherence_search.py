@@ -1,0 +1,87 @@
+"""The search for groups on rows that are made by hand, and what tells a stamp from a scene."""
+
+import pytest
+import torch
+
+from vidoor.detectors._coherence import groups, stills
+from vidoor.detectors._coherence.groups import Group, Spectra, View
+from vidoor.detectors._coherence.search import _either
+from vidoor.detectors._coherence.stills import Stills
+
+BINS = 1500
+
+
+def rows(count: int, moved: list[int], strength: float, seed: int = 0) -> torch.Tensor:
+    """Unit rows of noise, some with a share of one direction, which is in a tenth of the bins."""
+    rng = torch.Generator().manual_seed(seed)
+    found = torch.randn(count, 2 * BINS, generator=rng) / (2 * BINS) ** 0.5
+    shared = torch.randn(2 * BINS, generator=rng)
+    shared[BINS // 5 :] = 0
+    found[moved] += strength * shared / shared.norm()
+    return torch.nn.functional.normalize(found)
+
+
+def searched(found: torch.Tensor, labels: torch.Tensor) -> Group:
+    count = len(found)
+    spectra = Spectra(found, torch.zeros(3, BINS), torch.eye(count) > 0)
+    probe = rows(256, [], 0.0, seed=9)
+    rng = torch.Generator().manual_seed(0)
+    return groups.search(spectra, View(groups.gram(spectra, probe), probe, labels), False, rng)
+
+
+@pytest.mark.parametrize(("count", "strength"), [(10, 0.26), (12, 0.24)])
+def test_a_few_moved_clips_are_found_in_their_class(count, strength):
+    """Of 1,500 clips they are too few for eigenvectors and nearest neighbours, of 150 not."""
+    moved = list(range(0, 10 * count, 10))
+    found = rows(1500, moved, strength, seed=1)
+    group = searched(found, torch.arange(1500) % 10)
+    assert group.members.nonzero()[:, 0].tolist() == moved
+    assert searched(found, torch.zeros(1500)).coherence() < 0.5 * group.coherence()
+
+
+def made_of(*members: int, free: bool) -> Group:
+    mask = torch.zeros(60, dtype=torch.bool)
+    mask[list(members)] = True
+    return Group(mask, mask.float(), torch.zeros(1, 2 if free else 1, 4))
+
+
+def test_of_two_groups_of_the_same_clips_one_is_kept():
+    small, large = made_of(*range(10), free=False), made_of(*range(11), free=True)
+    assert [*_either([small], [large])] == [small]
+    many = made_of(*range(16), free=True)
+    assert [*_either([small], [many])] == [many]
+    # A few clips of a trigger may be part of what many clips have alike: that hides nothing.
+    swallowing = made_of(*range(50), free=True)
+    assert [*_either([small], [swallowing])] == [swallowing, small]
+    assert [*_either([small], [])] == [small]
+    assert [*_either([], [many])] == [many]
+
+
+def pictures(seed: int, size: int = 24) -> Stills:
+    """Features of clips of many scenes."""
+    rng = torch.Generator().manual_seed(seed)
+    return Stills(torch.randn(60, 6 * size * size, generator=rng), (size, size))
+
+
+MEMBERS = torch.arange(60) < 12
+ONE_CLASS = MEMBERS.long()
+
+
+def test_a_stamp_that_every_clip_agrees_on_in_one_view_is_no_scene():
+    found, area = pictures(0), 24 * 24
+    # All over the view, so the nearest clips are members and leaving out a tenth changes nothing.
+    found.features[MEMBERS, :area] += 2 * torch.randn(area, generator=torch.Generator())
+    assert stills.elsewhere(found, MEMBERS, ONE_CLASS)
+
+
+def test_a_scene_is_seen_in_both_views():
+    found, area = pictures(1), 24 * 24
+    for first in (0, 3 * area):
+        found.features[MEMBERS, first : first + area] += 2 * torch.randn(
+            area, generator=torch.Generator().manual_seed(first)
+        )
+    assert not stills.elsewhere(found, MEMBERS, ONE_CLASS)
+
+
+def test_without_other_clips_nothing_is_elsewhere():
+    assert not stills.elsewhere(pictures(2), torch.ones(60, dtype=torch.bool), ONE_CLASS)
