@@ -9,8 +9,8 @@ embedded clips, a folder is a data set in the form of UCF-101 (all its clips, bo
 triggers have an RMS of 1.16 grey levels, the paper's DFT; the others the paper's options. A clean
 audit is of seven tenths of the clips, drawn anew. What is harmless is planted in clean clips of all
 classes: a tenth of them copied, a logo on three tenths, bars on four tenths, the noise of one
-sensor (2 grey levels) on half. At the end TPR, FPR and alarms are printed as means, with the number
-of audits and 95 % intervals (Clopper and Pearson) for alarms.
+sensor (2 grey levels) on half. At the end alarms are printed, with their 95 % intervals
+(Clopper and Pearson), and TPR and FPR as means.
 """
 
 import argparse
@@ -38,11 +38,13 @@ RMS, KEPT = 1.16, 0.7
 HARMLESS = {"duplicates": 0.1, "logo": 0.3, "border": 0.4, "sensor": 0.5}
 
 
-def clips(data: str, count: int, seed: int) -> ClipSet:
+def clips(data: str, count: int, seed: int, shape: tuple[int, int, int] | None = None) -> ClipSet:
     """The clean clips of a seed: other shapes for each, the same folder for all."""
     if data == "shapes":
-        return Shapes(train=count, test=8).open(seed).train
-    splits = UCF101(root=Path(data), frames=16, size=(56, 80), split="04").open(0)
+        frames, *size = shape or (16, 48, 48)
+        return Shapes(train=count, test=8, frames=frames, size=tuple(size)).open(seed).train
+    frames, *size = shape or (16, 56, 80)
+    splits = UCF101(root=Path(data), frames=frames, size=tuple(size), split="04").open(0)
     one, other = splits.train, splits.test
     return ClipSet(
         ids=one.ids + other.ids,
@@ -137,19 +139,28 @@ def audit(source: ClipSet, name: str, rate: float, seed: int) -> dict[str, Any]:
 
 
 def table(lines: list[dict[str, Any]]) -> None:
-    """Means over seeds."""
+    """Means over seeds, in Markdown."""
     arms = defaultdict(list)
     for line in lines:
         arms[line["data"], line["clips"], line["trigger"], line["rate"]].append(line)
+    print("| clips | trigger | rate | alarms | 95 % interval | TPR | least | FPR |")
+    print("| --- | --- | ---: | ---: | --- | ---: | ---: | ---: |")
     for (data, count, name, rate), rows in sorted(arms.items()):
         alarms, n = sum(row["alarm"] for row in rows), len(rows)
         low = float(beta.ppf(0.025, alarms, n - alarms + 1)) if alarms else 0.0
         high = float(beta.ppf(0.975, alarms + 1, n - alarms)) if alarms < n else 1.0
         rates = [row["tpr"] for row in rows if row["tpr"] is not None]
-        tpr = f"TPR {np.mean(rates):.4f} (least {min(rates):.3f})" if rates else " " * 24
-        fpr = f"FPR {np.mean([row['fpr'] for row in rows]):.5f}"
-        said = f"{alarms} alarms of {n} [{low:.3f}, {high:.3f}]"
-        print(f"{Path(data).name:12} {count:5} {name:9} {rate:6} {tpr} {fpr} {said}")
+        tpr = f"{np.mean(rates):.4f} | {min(rates):.3f}" if rates else "– | –"
+        cells = [
+            " ".join(filter(None, (data, f"{count:,}" if count else ""))),
+            name,
+            f"{100 * rate:g} %" if name not in HARMLESS and rate else "–",
+            f"{alarms} of {n}",
+            f"{100 * low:.1f} to {100 * high:.1f} %",
+            tpr,
+            f"{np.mean([row['fpr'] for row in rows]):.5f}",
+        ]
+        print("|", " | ".join(cells), "|")
 
 
 def main() -> None:
@@ -173,7 +184,7 @@ def main() -> None:
     sources: dict[int, ClipSet] = {}
     for name, rate, seed in arms:
         count = given.clips if given.data == "shapes" else 0
-        key = (given.data, count, name, rate, seed)
+        key = (Path(given.data).name, count, name, rate, seed)
         if key in known:
             continue
         drawn = seed if given.data == "shapes" else 0

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/files.py CLIPS --out FILE [--triggers dft] [--codecs ffv1 h264]
         [--seeds 300 301] [--rate 0.2] [--frames 16] [--size 56x80]
 
-CLIPS is a data set of one split, in the form of UCF-101. Each line of FILE is one set, poisoned in a
-temporary folder, and its audit, both by the command itself; lines that are in it already are not
+CLIPS is a data set of one split, in the form of UCF-101. Each line of FILE is one set, poisoned in
+a temporary folder, and its audit, both by the command itself; lines that are in it already are not
 made again. The trigger ``clean`` is CLIPS as they are. Spectral triggers have an RMS of 1.16 grey
 levels, the paper's DFT, the others the paper's options; H.264 is at CRF 23. Printed are TPR and FPR
 of the clips in ``suspicious.csv``, and the exit status.

@@ -24,11 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from coherence import clips, held
 
 from vidoor import metrics
-from vidoor.data.shapes import Shapes
 from vidoor.data.subset import pick
-from vidoor.data.ucf101 import UCF101
 from vidoor.detectors import fitted
 from vidoor.detectors.coherence import Coherence
 from vidoor.detectors.in_clip import InClip
@@ -41,25 +40,6 @@ RATES = (0.01, 0.05)
 OWN = 2 / 3
 KEYS = ("data", "clips", "size", "trigger", "rms", "rate", "seed", "screen")
 SCREENS = ("matched-filter", "in-clip", "limit", "naive")
-
-
-def clips(data: str, count: int, size: list[int], seed: int) -> ClipSet:
-    """All clips of a source, decoded: other shapes for each seed, the same folder for all."""
-    frames, height, width = size
-    if data == "shapes":
-        found = Shapes(train=count, test=8, frames=frames, size=(height, width)).open(seed).train
-        sets = [found]
-    else:
-        splits = UCF101(root=Path(data), frames=frames, size=(height, width), split="04").open(0)
-        sets = [splits.train, splits.test]
-    pixels = [each.read(i) for each in sets for i in range(len(each))]
-    return ClipSet(
-        ids=tuple(name for each in sets for name in each.ids),
-        labels=tuple(label for each in sets for label in each.labels),
-        classes=sets[0].classes,
-        geometry=sets[0].geometry,
-        read=pixels.__getitem__,
-    )
 
 
 @dataclass(frozen=True)
@@ -125,12 +105,13 @@ def lines(given: argparse.Namespace, done: set[str]) -> Iterator[dict[str, Any]]
         source: ClipSet | None = None
         for name, screen in ((t, s) for t in given.triggers for s in given.screens):
             count = given.clips if given.data == "shapes" else 0
-            place = (given.data, count, given.size, name, given.rms, given.rate, seed, screen)
+            asked = given.size, name, given.rms, given.rate, seed, screen
+            place = (Path(given.data).name, count, *asked)
             key = dict(zip(KEYS, place, strict=True))
             if json.dumps(key) in done:
                 continue
             if source is None:
-                source = clips(given.data, given.clips, given.size, seed)
+                source = held(clips(given.data, given.clips, seed, tuple(given.size)))
                 order = tuple(np.random.default_rng([seed, 5]).permutation(len(source)).tolist())
                 cut = round(OWN * len(order))
                 own, fresh = pick(source, order[:cut]), pick(source, order[cut:])
@@ -146,7 +127,7 @@ def table(found: list[dict[str, Any]]) -> None:
         arm = {**line, "size": "×".join(map(str, line["size"]))}
         arms[tuple(arm[key] for key in KEYS if key not in ("seed", "screen"))].append(line)
     for arm, rows in sorted(arms.items()):
-        print(Path(arm[0]).name, *arm[1:])
+        print(*arm)
         means = {
             screen: {
                 key: float(np.mean([row[key] for row in rows if row["screen"] == screen]))
