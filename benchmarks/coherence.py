@@ -1,22 +1,25 @@
 """What `coherence` finds: nine triggers at several rates, and how often clean sets alarm.
 
     .venv/bin/python benchmarks/coherence.py --out FILE [--data shapes|FOLDER] [--seeds 100 101]
-        [--triggers dft badnet] [--rates 0.2 0.05 0.01] [--clean 100] [--clips 1600]
+        [--triggers dft badnet] [--rates 0.2 0.05 0.01] [--clean 2] [--clips 1600]
         [--harmless duplicates logo border sensor]
 
-Each line of FILE is one audit; audits that are in it already are not made again. ``shapes`` are the
-embedded clips, a folder is a data set in the form of UCF-101 (all its clips, both lists). Spectral
-triggers have an RMS of 1.16 grey levels, the paper's DFT; the others the paper's options. A clean
-audit is of seven tenths of the clips, drawn anew. What is harmless is planted in clean clips of all
-classes: a tenth of them copied, a logo on three tenths, bars on four tenths, the noise of one
-sensor (2 grey levels) on half. At the end alarms are printed, with their 95 % intervals
-(Clopper and Pearson), and TPR and FPR as means.
+Each line of FILE is one audit; audits that are in it already are not made again, unless the
+detector has another ``revision``. ``shapes`` are the embedded clips, a folder is a data set in the
+form of UCF-101 (all its clips, both lists). Spectral triggers have an RMS of 1.16 grey levels, the
+paper's DFT; the others the paper's options. A clean audit is of seven tenths of the clips, drawn
+anew: of ``shapes`` sets share none, of a folder they overlap. What is harmless is planted in clean
+clips of all classes: a tenth of them copied, a logo on three tenths, bars on four tenths, the noise
+of one sensor (2 grey levels) on half. At the end alarms are printed, and written beside FILE as
+``.md``, with their 95 % intervals (Clopper and Pearson), and TPR and FPR as means; without an alarm
+no clip is flagged.
 """
 
 import argparse
 import json
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,29 +141,40 @@ def audit(source: ClipSet, name: str, rate: float, seed: int) -> dict[str, Any]:
     return judged(Coherence(seed=seed).inspect(suspects), set(plan.poisoned))
 
 
-def table(lines: list[dict[str, Any]]) -> None:
+def show(heads: str, rows: Iterable[Sequence[str]], out: Path) -> None:
+    """Print a table in Markdown, and keep it beside the lines that it is made of. ``heads`` are
+    divided by bars; those that begin with ``#`` are over numbers."""
+    names = [head.strip() for head in heads.split("|")]
+    rule = ["---:" if name.startswith("#") else "---" for name in names]
+    shown = [[name.lstrip("#") for name in names], rule, *rows]
+    text = "".join(f"| {' | '.join(row)} |\n" for row in shown)
+    print(text, end="")
+    out.with_suffix(".md").write_text(text)
+
+
+def table(lines: list[dict[str, Any]], out: Path) -> None:
     """Means over seeds, in Markdown."""
     arms = defaultdict(list)
     for line in lines:
         arms[line["data"], line["clips"], line["trigger"], line["rate"]].append(line)
-    print("| clips | trigger | rate | alarms | 95 % interval | TPR | least | FPR |")
-    print("| --- | --- | ---: | ---: | --- | ---: | ---: | ---: |")
+    shown = []
     for (data, count, name, rate), rows in sorted(arms.items()):
         alarms, n = sum(row["alarm"] for row in rows), len(rows)
         low = float(beta.ppf(0.025, alarms, n - alarms + 1)) if alarms else 0.0
         high = float(beta.ppf(0.975, alarms + 1, n - alarms)) if alarms < n else 1.0
         rates = [row["tpr"] for row in rows if row["tpr"] is not None]
-        tpr = f"{np.mean(rates):.4f} | {min(rates):.3f}" if rates else "– | –"
+        tpr = (f"{np.mean(rates):.4f}", f"{min(rates):.3f}") if rates else ("–", "–")
         cells = [
             " ".join(filter(None, (data, f"{count:,}" if count else ""))),
             name,
             f"{100 * rate:g} %" if name not in HARMLESS and rate else "–",
             f"{alarms} of {n}",
             f"{100 * low:.1f} to {100 * high:.1f} %",
-            tpr,
+            *tpr,
             f"{np.mean([row['fpr'] for row in rows]):.5f}",
         ]
-        print("|", " | ".join(cells), "|")
+        shown.append(cells)
+    show("clips | trigger | #rate | #alarms | 95 % interval | #TPR | #least | #FPR", shown, out)
 
 
 def main() -> None:
@@ -175,8 +189,9 @@ def main() -> None:
     parser.add_argument("--harmless", nargs="*", default=[], choices=HARMLESS)
     given = parser.parse_args()
     lines = given.out.read_text().splitlines() if given.out.exists() else []
-    done = [json.loads(line) for line in lines]
-    keys = ("data", "clips", "trigger", "rate", "seed")
+    kept = [json.loads(line) for line in lines]
+    done = [line for line in kept if line["revision"] == Coherence.revision]
+    keys = ("data", "clips", "trigger", "rate", "seed", "revision")
     known = {tuple(line[key] for key in keys) for line in done}
     arms = [(name, rate, s) for s in given.seeds for name in given.triggers for rate in given.rates]
     arms += [("clean", 0.0, given.seeds[0] + i) for i in range(given.clean if given.seeds else 0)]
@@ -184,7 +199,7 @@ def main() -> None:
     sources: dict[int, ClipSet] = {}
     for name, rate, seed in arms:
         count = given.clips if given.data == "shapes" else 0
-        key = (Path(given.data).name, count, name, rate, seed)
+        key = (Path(given.data).name, count, name, rate, seed, Coherence.revision)
         if key in known:
             continue
         drawn = seed if given.data == "shapes" else 0
@@ -196,7 +211,7 @@ def main() -> None:
         with given.out.open("a") as file:
             print(json.dumps(line), file=file, flush=True)
         done.append(line)
-    table(done)
+    table(done, given.out)
 
 
 if __name__ == "__main__":

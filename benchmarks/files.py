@@ -6,8 +6,9 @@
 CLIPS is a data set of one split, in the form of UCF-101. Each line of FILE is one set, poisoned in
 a temporary folder, and its audit, both by the command itself; lines that are in it already are not
 made again. The trigger ``clean`` is CLIPS as they are. Spectral triggers have an RMS of 1.16 grey
-levels, the paper's DFT, the others the paper's options; H.264 is at CRF 23. Printed are TPR and FPR
-of the clips in ``suspicious.csv``, and the exit status.
+levels, the paper's DFT, the others the paper's options; H.264 is at CRF 23. Printed, and written
+beside FILE as ``.md``, are sums over the sets: exit statuses, poisoned clips that
+``suspicious.csv`` lists, and others that it lists.
 """
 
 import argparse
@@ -16,10 +17,11 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from coherence import SPECTRAL, trigger
+from coherence import SPECTRAL, show, trigger
 
 from vidoor.recipe import table
 
@@ -54,6 +56,8 @@ def audited(given: argparse.Namespace, name: str, codec: str, seed: int) -> dict
         source = clips if poisoned else given.clips
         shape = ("--frames", given.frames, "--size", given.size)
         status = command("audit", source, "--out", out, "--seed", seed, *shape)
+        if status == 2:
+            raise SystemExit(f"auditing {name} failed")
         with (out / "suspicious.csv").open(newline="") as file:
             listed = {row["path"] for row in csv.DictReader(file)}
         judged = json.loads((out / "audit.json").read_text())["clips"]["judged"]
@@ -64,6 +68,23 @@ def audited(given: argparse.Namespace, name: str, codec: str, seed: int) -> dict
         "found": len(listed & poisoned),
         "false": len(listed - poisoned),
     }
+
+
+def summary(lines: list[dict[str, Any]], out: Path) -> None:
+    """Sums over seeds, in Markdown."""
+    arms: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        arms[line["trigger"], line["codec"], line["rate"]].append(line)
+    shown = []
+    for (name, codec, rate), rows in arms.items():
+        total = {key: sum(row[key] for row in rows) for key in ("poisoned", "found", "false")}
+        exits = ", ".join(str(row["exit"]) for row in rows)
+        poisoned, found, false = total.values()
+        clean = sum(row["clips"] for row in rows) - poisoned
+        hits = f"{found} of {poisoned}" if poisoned else "–"
+        how = f"{100 * rate:g} %" if rate else "–"
+        shown.append([name, codec or "as they are", how, exits, hits, f"{false} of {clean:,}"])
+    show("trigger | files | #rate | exit | #poisoned, listed | #others, listed", shown, out)
 
 
 def main() -> None:
@@ -88,9 +109,7 @@ def main() -> None:
                     found[key] |= audited(given, name, codec, seed)
                     with given.out.open("a") as file:
                         print(json.dumps(found[key]), file=file, flush=True)
-    for line in found.values():
-        share = f"{line['found']} of {line['poisoned']} found, {line['false']} false"
-        print(*(line[key] for key in KEYS), share, "exit", line["exit"])
+    summary(list(found.values()), given.out)
 
 
 if __name__ == "__main__":

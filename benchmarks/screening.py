@@ -6,11 +6,12 @@
 Each line of FILE is one screen at one trigger and seed; lines that are in it already are not made
 again. ``shapes`` are the embedded clips, a folder is a data set in the form of UCF-101 (all its
 clips, both lists; those of one scene may lie on both sides). Two thirds of the clips are the
-defender's, clean; for ``matched-filter`` a part of them, ``rate``, are poisoned for ``coherence``
-to find. The fresh ones are judged clean and triggered. ``limit`` is the matched filter with the
-true pattern, ``naive`` how much a clip changes from frame to frame. Printed are means over seeds:
-TPR and measured FPR at the thresholds for 1 % and 5 %, AUROC, TPR as a share of the limit's, and
-milliseconds a clip, on one thread.
+defender's, a part of them, ``rate``, poisoned: ``coherence`` looks for these, and what it does not
+flag is what screens are fitted to as clean. The fresh clips are judged clean and triggered.
+``limit`` is the matched filter with the true pattern, ``naive`` how much a clip changes from frame
+to frame. Printed, and written beside FILE as ``.md``, are means over seeds: TPR, the least of them
+and the measured FPR at the thresholds for 1 % and 5 %, AUROC, and milliseconds a clip, on one
+thread.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from coherence import clips, held
+from coherence import clips, held, show
 
 from vidoor import metrics
 from vidoor.data.subset import pick
@@ -65,19 +66,19 @@ def known(template: np.ndarray | None) -> Verdict:
     )
 
 
-def screened(name: str, own: ClipSet, trigger: Any, rate: float, seed: int) -> list[Screen | Naive]:
-    """The screen at the thresholds of ``RATES``, fitted to clean clips."""
+def screened(name: str, own: ClipSet, verdict: Verdict, trigger: Any) -> list[Screen | Naive]:
+    """The screen at the thresholds of ``RATES``, fitted to the clips that the verdict leaves."""
+    seed = trigger.seed
+    flagged = (np.asarray(verdict.scores) > verdict.threshold) & verdict.alarm
+    rest = pick(own, tuple(np.flatnonzero(~flagged).tolist()))
     if name == "naive":
-        scores = Naive().score(torch.stack([own.read(i) for i in range(len(own))]))
+        scores = Naive().score(torch.stack([rest.read(i) for i in range(len(rest))]))
         return [Naive(fitted.threshold_at(scores, fpr)) for fpr in RATES]
     if name == "in-clip":
-        return [InClip(fpr=fpr, seed=seed).fit(None, own) for fpr in RATES]
+        return [InClip(fpr=fpr, seed=seed).fit(None, rest) for fpr in RATES]
     if name == "limit":
         verdict = known(np.real(trigger.pattern(own.geometry).volume()))
-    else:
-        plan = Poisoner(rate=rate, target=seed % len(own.classes)).plan(own, seed)
-        verdict = Coherence(seed=seed).inspect(apply(own, plan, trigger))
-    return [MatchedFilter(fpr=fpr, seed=seed).fit(None, own, verdict=verdict) for fpr in RATES]
+    return [MatchedFilter(fpr=fpr, seed=seed).fit(None, rest, verdict=verdict) for fpr in RATES]
 
 
 def measured(screens: list[Any], fresh: ClipSet, trigger: Any) -> dict[str, Any]:
@@ -101,49 +102,48 @@ def measured(screens: list[Any], fresh: ClipSet, trigger: Any) -> dict[str, Any]
 
 def lines(given: argparse.Namespace, done: set[str]) -> Iterator[dict[str, Any]]:
     """What is missing, one after another."""
-    for seed in given.seeds:
-        source: ClipSet | None = None
-        for name, screen in ((t, s) for t in given.triggers for s in given.screens):
-            count = given.clips if given.data == "shapes" else 0
-            asked = given.size, name, given.rms, given.rate, seed, screen
-            place = (Path(given.data).name, count, *asked)
-            key = dict(zip(KEYS, place, strict=True))
-            if json.dumps(key) in done:
-                continue
-            if source is None:
-                source = held(clips(given.data, given.clips, seed, tuple(given.size)))
-                order = tuple(np.random.default_rng([seed, 5]).permutation(len(source)).tolist())
-                cut = round(OWN * len(order))
-                own, fresh = pick(source, order[:cut]), pick(source, order[cut:])
-            trigger = lookup("trigger", name)(rms=given.rms, seed=seed)
-            fitted_ = screened(screen, own, trigger, given.rate, seed)
-            yield key | measured(fitted_, fresh, trigger)
+    for seed, name in ((seed, name) for seed in given.seeds for name in given.triggers):
+        count = given.clips if given.data == "shapes" else 0
+        place = (Path(given.data).name, count, given.size, name, given.rms, given.rate, seed)
+        keys = {screen: dict(zip(KEYS, (*place, screen), strict=True)) for screen in given.screens}
+        missing = {s: key for s, key in keys.items() if json.dumps(key) not in done}
+        if not missing:
+            continue
+        source = held(clips(given.data, given.clips, seed, tuple(given.size)))
+        order = tuple(np.random.default_rng([seed, 5]).permutation(len(source)).tolist())
+        cut = round(OWN * len(order))
+        own, fresh = pick(source, order[:cut]), pick(source, order[cut:])
+        trigger = lookup("trigger", name)(rms=given.rms, seed=seed)
+        plan = Poisoner(rate=given.rate, target=seed % len(own.classes)).plan(own, seed)
+        suspects = held(apply(own, plan, trigger))
+        verdict = Coherence(seed=seed).inspect(suspects)
+        for screen, key in missing.items():
+            yield key | measured(screened(screen, suspects, verdict, trigger), fresh, trigger)
 
 
-def table(found: list[dict[str, Any]]) -> None:
-    """Means over seeds, beside the limit."""
+def table(found: list[dict[str, Any]], out: Path) -> None:
+    """Means over seeds, in Markdown."""
     arms: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for line in found:
-        arm = {**line, "size": "×".join(map(str, line["size"]))}
-        arms[tuple(arm[key] for key in KEYS if key not in ("seed", "screen"))].append(line)
-    for arm, rows in sorted(arms.items()):
-        print(*arm)
-        means = {
-            screen: {
-                key: float(np.mean([row[key] for row in rows if row["screen"] == screen]))
-                for key in ("tpr_at_1", "fpr_at_1", "tpr_at_5", "fpr_at_5", "auroc", "ms")
-            }
-            for screen in SCREENS
-            if any(row["screen"] == screen for row in rows)
-        }
-        for screen, mean in means.items():
-            limit = means.get("limit", {}).get("tpr_at_5")
-            share = f"  of the limit {mean['tpr_at_5'] / limit:.3f}" if limit else ""
-            print(
-                f"  {screen:14} 1 %: TPR {mean['tpr_at_1']:.3f} FPR {mean['fpr_at_1']:.3f}  "
-                f"5 %: TPR {mean['tpr_at_5']:.3f} FPR {mean['fpr_at_5']:.3f}  "
-                f"AUROC {mean['auroc']:.4f}  {mean['ms']:.2f} ms{share}"
+        place = SCREENS.index(line["screen"])
+        arms[line["data"], line["trigger"], line["rms"], place].append(line)
+    shown = []
+    for (data, name, rms, place), rows in sorted(arms.items()):
+        at = {key: [row[key] for row in rows] for key in rows[0] if key not in KEYS}
+        rates = [
+            cell
+            for percent in (1, 5)
+            for cell in (
+                f"{np.mean(at[f'tpr_at_{percent}']):.3f}",
+                f"{min(at[f'tpr_at_{percent}']):.3f}",
+                f"{np.mean(at[f'fpr_at_{percent}']):.3f}",
             )
+        ]
+        size = "×".join(map(str, rows[0]["size"]))
+        arm = [f"{data} {size}", f"{name}, {rms:g}", SCREENS[place], str(len(rows))]
+        shown.append([*arm, *rates, f"{np.mean(at['auroc']):.4f}", f"{np.mean(at['ms']):.2f}"])
+    rates = " | ".join(f"#TPR at {p} % | #least | #FPR" for p in (1, 5))
+    show(f"clips | trigger, RMS | screen | #seeds | {rates} | #AUROC | #ms", shown, out)
 
 
 def main() -> None:
@@ -166,7 +166,7 @@ def main() -> None:
         with given.out.open("a") as file:
             print(json.dumps(line), file=file, flush=True)
         found.append(line)
-    table(found)
+    table(found, given.out)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from vidoor.wording import printable
+
 T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -94,6 +96,6 @@ def _counted(total: int) -> Callable[[str, int], None]:
 
 
 def say(line: str) -> None:
-    """One line of log."""
+    """One line of log; names in it may be anyone's."""
     if not _quiet:
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)

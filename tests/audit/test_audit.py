@@ -174,8 +174,8 @@ def test_an_interrupt_loses_no_verdict(poisoned: Path, tmp_path: Path, monkeypat
     assert audit(asked).verdict.status == "findings"
 
 
-def test_another_option_is_another_check(finished, poisoned: Path) -> None:
-    _, out = finished
+def test_another_option_is_another_check(finished, poisoned: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished[1], tmp_path / "out")
     audit(request(clips=poisoned, out=out, overrides=["detector.coherence.fpr=0.01"]))
     assert len(list((out / "stages").glob("coherence-*"))) == 2
     assert len(list((out / "stages").glob("clips-*"))) == 1
@@ -191,6 +191,10 @@ def test_another_option_is_another_check(finished, poisoned: Path) -> None:
         ({"overrides": ["detector.nc.steps=3"]}, "nc looks at a model; give one with --model"),
         ({"overrides": ["detector.coherence.fpr=2"]}, "give valid|fpr"),
         ({"overrides": ["detector.strip.fpr=0.1"]}, "strip looks at a model"),
+        (
+            {"overrides": ["detector.coherence.kind=spectral-signatures"]},
+            "coherence is asked in every audit; add the other one under a name of its own",
+        ),
         ({"overrides": ["trigger.rms=3"]}, "unknown table 'trigger'"),
         ({"overrides": ["data=3"]}, "data must be a table of options"),
         ({"frames": 10**9}, "give at most"),

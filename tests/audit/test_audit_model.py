@@ -55,6 +55,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_a_victim_that_no_memory_holds_is_refused(run: Path) -> None:
+    path = run / "stages" / "train-123" / "weights.safetensors"
+    huge = models.candidates(path, {"victim": {"kind": "r2plus1d", "width": 10**6}})
+    with pytest.raises(WeightsError, match="the victim that --set asks for is too large"):
+        models.load(path, huge, 4)
+
+
 def test_the_recipe_whose_victim_fits_tells_the_architecture(run: Path) -> None:
     path = run / "stages" / "train-123" / "weights.safetensors"
     told = models.candidates(path, {})
@@ -110,10 +117,12 @@ def test_clips_and_model_are_judged_and_the_accused_are_no_clean_clips(
     asked = request(clips=poisoned, model=path, out=tmp_path / "out", overrides=QUICK)
     record = audit(asked)
     done = {check.name: check for check in record.checks}
-    assert {check.state for check in record.checks} == {"done"}
+    assert done.pop("volume-inversion").state == "impossible"  # in two steps it reaches nothing
+    assert {check.state for check in done.values()} == {"done"}
     assert {"coherence", "activation-clustering", "spectral-signatures", "nc"} <= set(done)
     assert seen == [72 - len(planted)]
-    assert record.verdict.status == "findings" and not record.not_done
+    assert record.verdict.status == "findings" and record.not_done == ("volume-inversion",)
+    assert "classes were not reached; give it more steps" in record.verdict.text
     assert {suspect.clip for suspect in record.suspicious} == planted
     assert done["nc"].options["steps"] == 2 and done["nc"].cost and done["nc"].cost["forward"] > 0
     assert record.model and record.model["victim"]["width"] == 4
@@ -147,6 +156,18 @@ def test_an_accuser_that_cannot_judge_clears_nothing(clean: Path, tmp_path, monk
     assert "volume-inversion (" in record.verdict.text and "3 classes" in record.verdict.text
 
 
+def test_an_accuser_whose_own_budget_is_spent_clears_nothing(
+    run: Path, clean: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(work, "LEAST_SKILL", -9.0)
+    path = run / "stages" / "train-123" / "weights.safetensors"
+    few = [*QUICK, "detector.volume-inversion.max_passes=10"]
+    record = audit(request(clips=clean, model=path, out=tmp_path / "out", overrides=few))
+    (check,) = [one for one in record.checks if one.name == "volume-inversion"]
+    assert check.state == "impossible" and "10 passes were spent" in check.reason
+    assert (record.verdict.exit, record.not_done) == (2, ("volume-inversion",))
+
+
 def test_a_model_that_knows_nothing_of_the_clips_is_not_accused(
     run: Path, clean: Path, tmp_path: Path
 ) -> None:
@@ -157,7 +178,8 @@ def test_a_model_that_knows_nothing_of_the_clips_is_not_accused(
     assert "hardly agrees with the labels of the clips" in record.verdict.text
     states = {check.name: check.state for check in record.checks}
     assert states["volume-inversion"] == states["nc"] == "impossible"
-    assert states["activation-clustering"] == "done"
+    assert states["activation-clustering"] == states["spectral-signatures"] == "impossible"
+    assert states["coherence"] == "done" and not record.hints
 
 
 def test_skill_is_agreement_beyond_the_best_constant(run: Path, clean: Path, monkeypatch) -> None:

@@ -1,6 +1,8 @@
 """From hand-made verdicts to findings: who is accused, of what, and who is not."""
 
+import json
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from scipy.stats import binom
 
 from vidoor.audit import findings
 from vidoor.audit.checks import ACCUSERS, DEFAULT, UNTRIED, Check, Measured, plan
+from vidoor.detectors.coherence import Coherence
 from vidoor.errors import RecipeError
 from vidoor.types import ClipSet, Geometry, Verdict
 
@@ -139,13 +142,31 @@ def test_how_often_it_accuses_what_is_clean_is_told_as_far_as_it_was_tried() -> 
     for alarms, trials, share in ((0, 50, 1 - 0.05 ** (1 / 50)), (2, 100, 0.06162)):
         told = Measured(alarms, trials, "clean sets").said()
         assert told.startswith(f"{alarms} of {trials} clean sets")
-        assert told.endswith(f"below {share:.1%}")
+        assert told.endswith(f"less than {share:.1%} of such")
     # The bound for 2 of 100: of a law with that rate 5 % of the draws are 0, 1 or 2.
     assert binom.cdf(2, 100, 0.06162) == pytest.approx(0.05, abs=1e-4)
     (usual,) = plan({"coherence": {"seed": 3}}, model=False, seed=0)
-    assert usual.measured == ACCUSERS["coherence"].said()
+    assert all(one.said() in usual.measured for one in ACCUSERS["coherence"])
+    overlapping = Measured(0, 100, "draws from one set", independent=False)
+    assert overlapping.said() == "0 of 100 draws from one set"  # no bound: they are no 100 trials
     (other,) = plan({"coherence": {"floor": 5.0}}, model=False, seed=0)
     assert other.measured == UNTRIED
+
+
+def test_what_is_told_is_what_was_measured() -> None:
+    results = Path(__file__).parents[2] / "results"
+    records = [json.loads(file.read_text()) for file in results.glob("detectors/records/*.json")]
+    clean = {
+        (record["victim"]["kind"], record["seed"]): found["control"]["alarm"]
+        for record in records
+        for found in [record["detectors"]["volume-inversion"]]
+    }
+    assert [(sum(clean.values()), len(clean))] == [one[:2] for one in ACCUSERS["volume-inversion"]]
+    for file, told in zip(("shapes", "arid6"), ACCUSERS["coherence"], strict=True):
+        lines = map(json.loads, (results / "audits" / f"{file}.jsonl").read_text().splitlines())
+        clean = [line for line in lines if line["trigger"] == "clean"]
+        assert (sum(line["alarm"] for line in clean), len(clean)) == told[:2]
+        assert {line["revision"] for line in clean} == {Coherence.revision}
 
 
 def test_the_plan() -> None:

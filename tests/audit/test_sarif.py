@@ -1,6 +1,7 @@
 """SARIF 2.1.0: the properties that the standard requires, and the rules between them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlparse
 
@@ -78,7 +79,9 @@ def check(document: dict) -> None:
             assert result["level"] in LEVELS and result["kind"] in KINDS
             assert (result["level"] == "none") is (result["kind"] != "fail")  # 3.27.10
             assert result["locations"]
-            for location in result["locations"]:
+            assert len(result["locations"]) == 1  # 3.27.12: several are for what all must mend
+            assert result["partialFingerprints"]
+            for location in [*result["locations"], *result.get("relatedLocations", ())]:
                 place = location["physicalLocation"]["artifactLocation"]
                 uri = urlparse(place["uri"])
                 assert not uri.scheme and not uri.netloc and not uri.fragment and not uri.query
@@ -90,11 +93,21 @@ def test_the_log_is_valid_and_says_who_is_accused() -> None:
     document = json.loads(dumps(log(record())))
     check(document)
     (run,) = document["runs"]
-    told = [(r["ruleId"], r["level"], len(r["locations"])) for r in run["results"]]
+    told = [(r["ruleId"], r["level"], len(r.get("relatedLocations", ()))) for r in run["results"]]
     assert told == [
-        ("coherence", "error", 1), ("volume-inversion", "error", 1), ("unreadable", "warning", 1),
-        ("coherence", "none", 2), ("nc", "none", 1),
+        ("coherence", "error", 0), ("volume-inversion", "error", 0), ("unreadable", "warning", 0),
+        ("coherence", "none", 1), ("nc", "none", 0),
     ]  # fmt: skip
+    notices = run["invocations"][0]["toolExecutionNotifications"]
+    assert [notice["message"]["text"] for notice in notices] == [
+        "not done: pt-red", "not judged: 1 that are or look like clips",
+    ]  # fmt: skip
+    many = Observation("coherence", "logo", "share", (("1.mkv", "2.mkv"),) * 1200)
+    (run,) = log(replace(record(), observations=(many,)))["runs"]
+    assert sum(r["level"] == "none" for r in run["results"]) == 1000
+    last = run["invocations"][0]["toolExecutionNotifications"][-1]
+    assert last["message"]["text"].startswith("of 1200 things")
+    (run,) = document["runs"]
     uri = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert unquote_to_bytes(uri) == ODD.encode("utf-8", "surrogateescape")
     assert run["originalUriBaseIds"] == {

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from vidoor.bench import trained
+from vidoor.bench import probed, trained
 from vidoor.bench.plan import plan
 from vidoor.data import video
 from vidoor.data.shapes import Shapes
+from vidoor.data.transcoding import transcode
 from vidoor.errors import VidoorError
 from vidoor.poisoning import manifest
 from vidoor.recipe import document, parse
+from vidoor.triggers.spectral import DFT
 
 # 24 training and 16 test clips of four classes, as many of each: half of six are three.
 MODES = {
@@ -91,6 +93,32 @@ def test_a_real_victim_meets_the_noise_mode(perform, tmp_path):
     assert all(line.trigger is None and line.given == line.label for line in noisy)
 
 
+def test_a_codec_is_between_the_attacker_and_the_victim(perform, tmp_path, monkeypatch):
+    """Of the training clips by the manifest; of those of the test by what the victim is shown."""
+    shown = []
+
+    def watched(victim, clips, views):
+        shown.append(clips.read(1))
+        return np.zeros(len(clips), int)
+
+    monkeypatch.setattr(trained, "predict", watched)
+    monkeypatch.setattr(probed, "predict", watched)
+    sent = "poisoning={rate=0.25, codec='h264', quality=40}"
+    perform(sent, "probe.weaker.rms=2.0", "detector.coherence.seed=0")
+    clean = Shapes(train=24, test=16, frames=4, size=(16, 16), classes=4).open(0)
+    trigger = DFT(rms=4.0)
+    (stage,) = tmp_path.glob("stages/poison-*")
+    for index, line in enumerate(manifest.load(stage / manifest.MANIFEST)):
+        clip = clean.train.read(index)
+        was = transcode(trigger(clip) if line.trigger else clip, "h264", 40)
+        assert line.sha256 == manifest.content_hash(was)
+    clip = clean.test.read(1)
+    for one in (trigger, DFT(rms=2.0)):
+        was = transcode(one(clip), "h264", 40)
+        assert sum(torch.equal(was, each) for each in shown) == 2  # the victim, and the clean one
+    assert any(torch.equal(clip, each) for each in shown)  # what ACC is measured on stays
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
@@ -100,7 +128,12 @@ def test_a_real_victim_meets_the_noise_mode(perform, tmp_path):
         (["poisoning={labels='all-to-all', target=1}"], "target = 1 means nothing"),
         (["poisoning={labels='many-to-one', sources=[1, 4]}"], r"sources = 4 is out of range"),
         (["poisoning={labels='clean-label', target=1, rate=0.01}"], "selects no clip"),
-        (["poisoning.cross_ratio=2"], "asks for a trigger that has noise, such as wanet, and DFT"),
+        (
+            ["trigger={kind='badnet'}", "poisoning.cross_ratio=2"],
+            "asks for a trigger that has noise, such as wanet, and BadNet",
+        ),
+        (["poisoning.quality=23"], "quality = 23 is of a codec"),
+        (["poisoning={codec='h264', quality=60}"], r"quality 60 does not fit h264; valid: 0\.\.51"),
         (["trigger={kind='wanet'}", "poisoning.cross_ratio=40"], "asks for .* with noise, of the"),
     ],
 )

@@ -47,6 +47,30 @@ def test_a_stamp_in_one_class_is_a_trigger() -> None:
     assert np.unravel_index(template.argmax(), SHAPE)[1] < 4
 
 
+def test_a_stamp_that_also_moves_is_one_trigger_with_both_patterns() -> None:
+    shape, moving = (8, 24, 24), pattern(1, 2.0, (8, 24, 24))
+    volumes = natural(0, COUNT, shape).astype(float)
+    volumes[POISONED] += moving
+    volumes[np.ix_(POISONED, range(8), range(4), range(20, 24))] += 120
+    verdict = inspect(volumes.clip(0, 255), labels(POISONED))
+    (first, *others) = verdict.evidence["groups"]
+    assert (first["kind"], first["moves"]) == ("trigger", False)
+    assert not [group for group in others if group["kind"] == "trigger"]
+    moved, still = verdict.evidence["templates"]
+    assert np.corrcoef(moved.ravel(), moving.ravel())[0, 1] > 0.5
+    assert np.ptp(still, axis=0).max() == 0 and still[0, :4, -4:].mean() > 5 * still.std()
+
+
+@pytest.mark.parametrize(("count", "kind"), [(48, "overlay"), (144, "codec")])
+def test_without_labels_a_logo_that_moves_accuses_nobody(count: int, kind: str) -> None:
+    volumes = natural(6, COUNT, (8, 24, 24)).astype(float)
+    running = np.random.default_rng(2).normal(0, 40, (8, 4, 4))
+    volumes[:count, :, 2:6, 16:20] += running
+    verdict = Coherence().inspect(replace(clips(volumes), classes=("all",)))
+    assert not verdict.alarm
+    assert kind in {group["kind"] for group in verdict.evidence["groups"]}
+
+
 def test_the_same_stamp_in_all_classes_is_a_logo() -> None:
     some = list(range(48))  # twelve of each class
     verdict = inspect(square(natural(0, COUNT, SHAPE), some))

@@ -36,7 +36,7 @@ def test_a_few_moved_clips_are_found_in_their_class(count, strength):
     found = rows(1500, moved, strength, seed=1)
     group = searched(found, torch.arange(1500) % 10)
     assert group.members.nonzero()[:, 0].tolist() == moved
-    assert searched(found, torch.zeros(1500)).coherence() < 0.5 * group.coherence()
+    assert searched(found, torch.zeros(1500)).coherence() < 0.9 * group.coherence()
 
 
 def made_of(*members: int, free: bool) -> Group:

@@ -159,6 +159,9 @@ def test_the_threshold_is_an_order_statistic_of_clean_scores():
     assert fitted.threshold_at(scores, 0.01) == 99
     assert fitted.threshold_at(scores, 0.001) == 99
     assert fitted.threshold_at(torch.tensor([7.0]), 0.9) == 7
+    # Of 99 and one more, each is the highest as often as any other: above all is 1 in 100.
+    assert fitted.reached(99, 0.01) == "FPR 0.01"
+    assert fitted.reached(82, 0.01) == "FPR 1 in 83, not the 0.01 asked for,"
 
 
 @pytest.mark.parametrize("fpr", [0.01, 0.05, 0.15, 0.5])

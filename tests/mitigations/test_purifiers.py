@@ -207,6 +207,21 @@ class TestNotch:
         sign = 1 if best > 0 else -1
         assert Template(sign * pattern).amplitude(clip) == pytest.approx(abs(best))
         assert Template(-sign * pattern).amplitude(clip) == 0
+        assert Template(-sign * pattern, signed=True).amplitude(clip) == pytest.approx(-abs(best))
+
+    @pytest.mark.parametrize("phase", [0.4, 2.0, 3.5, 5.6])
+    def test_of_a_pattern_with_a_phase_of_its_own_both_quadratures_are_removed(self, phase):
+        real, imaginary = np.zeros((2, 4, 16, 16))
+        rng = np.random.default_rng(1)  # apart, so that neither is in the other's differences
+        real[:, :, :7], imaginary[:, :, 9:] = rng.normal(0, 8, (2, 4, 16, 7))
+        added = np.cos(phase) * real + np.sin(phase) * imaginary
+        still = noise(1, 3, 16, 16).clamp(80, 170).expand(4, 3, 16, 16)
+        clip = (still + torch.from_numpy(added)[:, None]).round().byte()
+        verdict = said(templates=np.stack([real, imaginary]), groups=[{"phase": "free"}])
+        mended = Notch()(victim(), CLEAN, verdict=verdict)
+        for one in mended.purifiers:
+            clip = one.purify(clip)
+        assert (clip.int() - still.int()).abs().max() <= 2
 
     def test_it_takes_the_template_that_the_verdict_holds(self):
         plain, batch = victim(), to_batch(CLEAN.read(0)[None])

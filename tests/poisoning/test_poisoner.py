@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidoor.errors import RecipeError
+from vidoor.data import video
+from vidoor.errors import RecipeError, TriggerError
 from vidoor.poisoning.poisoner import Poisoner, PoisonPlan, apply, triggered
+from vidoor.triggers.spectral import DFT
 from vidoor.types import ClipSet, Geometry
 
 MODES = ("all-to-one", "one-to-one", "many-to-one", "all-to-all", "clean-label")
@@ -36,6 +38,17 @@ class Noisy(Brighten):
 
     def noisy(self, clip, seed):
         return clip + 2 + seed % 50
+
+
+@dataclass(frozen=True)
+class Noise:
+    def __call__(self, index: int) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(index)
+        return torch.randint(0, 256, (2, 3, 16, 16), generator=rng, dtype=torch.uint8)
+
+
+def noise_clips() -> ClipSet:
+    return ClipSet(("a", "b"), (0, 1), ("run", "walk"), Geometry(2, 16, 16), Noise())
 
 
 def clips(labels: list[int], classes: int) -> ClipSet:
@@ -196,11 +209,40 @@ def test_triggered_keeps_true_labels():
 
 
 def test_noise_needs_a_trigger_that_has_it():
-    Poisoner().check_trigger(Brighten())
-    Poisoner(cross_ratio=2.0).check_trigger(Noisy())
+    some = clips([0, 1, 1], 2)
+    Poisoner().preflight(Brighten(), some)
+    Poisoner(cross_ratio=2.0).preflight(Noisy(), some)
     line = r"cross_ratio = 2 asks for a trigger that has noise, such as wanet, and Brighten has"
     with pytest.raises(RecipeError, match=line):
-        Poisoner(cross_ratio=2.0).check_trigger(Brighten())
+        Poisoner(cross_ratio=2.0).preflight(Brighten(), some)
+    whole = DFT(rms=1.0, start=0, count=2, components=1, transform_frames=2)
+    Poisoner().preflight(whole, some)
+    with pytest.raises(TriggerError, match=r"the band 0\.\.1 leaves no other of 2"):
+        Poisoner(cross_ratio=2.0).preflight(whole, some)
+
+
+def test_a_codec_that_does_not_fit_is_refused_at_once():
+    with pytest.raises(ValueError, match="quality = 23 is of a codec"):
+        Poisoner(quality=23)
+    with pytest.raises(ValueError, match=r"quality 99 does not fit h264; valid: 0\.\.51"):
+        Poisoner(codec="h264", quality=99)
+    with pytest.raises(ValueError, match="'av1'"):
+        Poisoner(codec="av1")
+    assert Poisoner().publication is None
+
+
+def test_a_published_set_is_the_set_in_files(tmp_path):
+    """All of its clips, by the writer and the reader of files."""
+    clean = noise_clips()
+    published = Poisoner(codec="h264", quality=30).publication(clean)
+    assert (published.ids, published.labels) == (clean.ids, clean.labels)
+    for index in range(len(clean)):
+        file = tmp_path / f"{index}.mp4"
+        video.write(file, clean.read(index), codec="h264", quality=30)
+        assert torch.equal(published.read(index), video.read(file))
+        assert not torch.equal(published.read(index), clean.read(index))
+    lossless = Poisoner(codec="ffv1").publication(clean)
+    assert torch.equal(lossless.read(1), clean.read(1))
 
 
 @pytest.mark.parametrize(

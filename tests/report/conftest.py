@@ -87,8 +87,14 @@ def record() -> dict[str, Any]:
         },
         "mitigations": {
             "fine-tuning": {
-                "acc": 0.97, "asr": 0.9,
+                "acc": 0.97, "asr": 0.9, "probes": {"band 20": {"asr": 0.371, "asr_paper": 0.4}},
                 "cost": {"forward": 400, "backward": 400, "seconds": 6.5, "memory": 300_000_000},
+            },
+        },
+        "probes": {
+            "band 20": {
+                "test": {"kind": "dft", "rms": 1.39, "start": 20}, "asr": 0.412, "asr_paper": 0.45,
+                "control": {"asr": 0.023, "asr_paper": 0.03},
             },
         },
         "seconds": {"total": 101.2, "train": 80.0, "detect": 18.0, "evaluate": 3.2},

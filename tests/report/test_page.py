@@ -80,6 +80,18 @@ def test_the_page_leads_with_the_verdict_and_holds_every_part(write: Write) -> N
     assert page.tags["img"] == 4 * 3 + 2
 
 
+@pytest.mark.usefixtures("light")
+def test_mitigations_and_other_triggers_stand_beside_what_they_are_compared_with(
+    write: Write, record: Any
+) -> None:
+    page = Page(write_page(write()))
+    assert "none 97.5 % 100 % – – – fine-tuning 97.0 % 90.0 % 400 400 6.5 s" in page.text
+    assert "band 20 dft 1.39 41.2 % 2.3 % 37.1 %" in page.text
+    record["mitigations"], record["probes"] = {}, {}
+    bare = Page(write_page(write(record=record))).text
+    assert "Mitigation" not in bare and "Other triggers" not in bare
+
+
 def test_the_page_asks_no_network_for_anything(write: Write) -> None:
     page = Page(write_page(write()))
     assert not page.tags["link"] and not page.tags["iframe"] and not page.values("href")

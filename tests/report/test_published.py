@@ -1,10 +1,12 @@
 """What the paper prints beside what was measured: the right figures beside the right runs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vidoor import document
 from vidoor.errors import VidoorError
 from vidoor.report import published, tables
 from vidoor.report.tables import Query
@@ -140,6 +142,37 @@ def test_names_with_dots_are_one_name(record: Any) -> None:
         line["mitigation"]: line["asr"] for line in json.loads(tables.render(flat, "json", query))
     }
     assert told == {"none": 1.0, "σ 1": 0.1, "σ 1.5": 0.2}
+
+
+PARTS = {
+    "fig3a": ("4.6.1", "poisoning.rate"),
+    "fig3b": ("4.6.2", "trigger.start"),
+    "fig3c": ("4.6.4", "trigger.rms"),
+    "fig3d": ("4.6.3", "trigger.components"),
+}
+"""What the caption of Fig. 3 calls its parts: "(a) poisoning ratio (b) frequencies for adding
+perturbation (c) perturbation magnitude (d) the number of perturbed components"."""
+
+
+def test_the_parts_of_fig_3_are_those_of_its_caption() -> None:
+    for name, (section, _) in PARTS.items():
+        assert f"section {section}" in published.FIGURES[name].claim
+
+
+def test_recipes_draw_what_that_part_of_fig_3_draws() -> None:
+    recipes = Path(__file__).parents[2] / "recipes" / "paper"
+    drawn: dict[str, set[str]] = {}
+    for path in recipes.glob("fig3*.toml"):
+        for figure in document.read(path)["figure"].values():
+            if figure.get("paper"):
+                drawn.setdefault(figure["paper"], set()).add(figure["x"])
+                assert path.stem.startswith(figure["paper"])
+    assert drawn == {name: {field} for name, (_, field) in PARTS.items()}
+
+
+def test_a_caption_says_what_names_do_not_tell() -> None:
+    for name in ("table2", "table3"):
+        assert "settings and attacks here need not be the paper's" in published.TABLES[name].caption
 
 
 def test_figures_of_the_paper_name_victims_that_there_are() -> None:

@@ -57,6 +57,27 @@ def test_orthonormal_random_vectors_carry_delta_squared_each():
     assert paper(RT).pattern(PAPER).rms() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_is_another_band_of_the_same_strength(kind):
+    """One of all that there are, written out; each of them is drawn by some seed."""
+    geometry, options = Geometry(16, 16, 16), {"rms": 8.0, "components": 0.25, "seed": 3}
+    told = kind(**options).describe(geometry)
+    length, first, last = (told[k] for k in ("transform_frames", "first_index", "last_index"))
+    count = last + 1 - first
+    options |= {"count": count, "transform_frames": length}
+    clip = torch.full((16, 1, 16, 16), 128, dtype=torch.uint8)
+    apart = [k for k in range(length - count + 1) if k + count <= first or k > last]
+    bands = {k: kind(start=k, **options)(clip) for k in apart}
+    trigger, drawn = kind(start=first, **options), set()
+    for seed in range(200):
+        noise = trigger.noisy(clip, seed)
+        found = {k for k, band in bands.items() if (noise.int() - band.int()).abs().max() <= 1}
+        assert len(found) == 1
+        drawn |= found
+        assert torch.equal(noise, trigger.noisy(clip, seed))
+    assert drawn == set(apart)
+
+
 def test_paper_pattern_lives_in_the_first_frames():
     energy = np.abs(paper(DFT).pattern(PAPER).frames) ** 2
     assert energy[:4].sum() / energy.sum() == pytest.approx(0.90, abs=0.02)

@@ -154,11 +154,24 @@ def test_scripts_archives_and_other_files_are_refused(tmp_path):
         ([1, 2], "holds no state dict"),
         ({"epoch": 3}, "'epoch' is a int, not a tensor"),
         ({"model": {"a": torch.zeros(1), "b": {}}}, "'b' is a dict, not a tensor"),
+        (
+            {"a": torch.zeros(3, device="meta")},
+            "'a' is a tensor that is empty .*; give dense, real, finite ones",
+        ),
+        ({"a": torch.eye(3).to_sparse()}, "'a' is a tensor that is sparse"),
+        ({"a": torch.zeros(3, dtype=torch.complex64)}, "'a' is a tensor that is complex"),
+        ({"a": torch.tensor([1.0, torch.nan])}, "'a' is a tensor that is not finite"),
     ],
 )
 def test_files_of_other_things_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "w")
     with pytest.raises(WeightsError, match=message):
+        loaded(tmp_path / "w")
+
+
+def test_what_is_not_finite_is_refused_in_every_format(tmp_path):
+    save_file({"a": torch.tensor([1.0, torch.inf])}, tmp_path / "w")
+    with pytest.raises(WeightsError, match="'a' is a tensor that is not finite"):
         loaded(tmp_path / "w")
 
 

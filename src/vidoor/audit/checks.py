@@ -29,28 +29,36 @@ class Measured(NamedTuple):
     alarms: int
     trials: int
     what: str
+    independent: bool = True
+    """Is each trial of clips, or a model, of its own? Only then their number bounds the rate."""
 
     def said(self) -> str:
-        """As a phrase, with the bound that the rate is below with 95 % confidence (Clopper and
-        Pearson)."""
+        """As a phrase, of independent trials with the bound that the rate is below with 95 %
+        confidence (Clopper and Pearson)."""
+        told = f"{self.alarms} of {self.trials} {self.what}"
+        if not self.independent:
+            return told
         bound = float(beta.ppf(0.95, self.alarms + 1, self.trials - self.alarms))
-        return f"{self.alarms} of {self.trials} {self.what} were accused, a rate below {bound:.1%}"
+        return f"{told}, so less than {bound:.1%} of such"
 
 
-ACCUSERS: Mapping[str, Measured] = {
-    "coherence": Measured(0, 200, "clean sets"),
-    "volume-inversion": Measured(0, 14, "clean models"),
+ACCUSERS: Mapping[str, tuple[Measured, ...]] = {
+    "coherence": (
+        Measured(0, 100, "clean sets of embedded clips"),
+        Measured(0, 100, "overlapping draws from 246 clean real clips", independent=False),
+    ),
+    "volume-inversion": (Measured(0, 3, "small models trained on clean clips"),),
 }
 """Detectors whose alarm is a finding: what they call an alarm is calibrated on clean data or clean
-models, to be rare, and this is how rare it was (results/audits, results/models). The alarm of any
-other one is a hint, which stands beside the verdict."""
+models, to be rare, and this is how rare it was (results/audits, results/detectors). The alarm of
+any other one is a hint, which stands beside the verdict."""
 
 WEAK: Mapping[str, str] = {
     "activation-clustering": "clean classes have two clusters as well",
     "spectral-signatures": "it flags a fixed share of each class, whatever the clips are",
-    "pt-red": "1 in 20 clean models has such an outlier",
-    "nc": "up to 3 in 10 clean models have such an outlier",
-    "tabor": "up to 3 in 10 clean models have such an outlier",
+    "pt-red": "by its own rule 1 in 20 clean models has such an outlier",
+    "nc": "of few classes one is such an outlier by chance, in up to 3 in 10 clean models",
+    "tabor": "of few classes one is such an outlier by chance, in up to 3 in 10 clean models",
 }
 """Why the alarm of a detector does not accuse."""
 
@@ -82,7 +90,9 @@ class Check:
         usual = type(self.detector)()
         names = (spec.name for spec in fields(usual) if spec.name != "seed")
         tried = all(getattr(self.detector, name) == getattr(usual, name) for name in names)
-        return ACCUSERS[self.kind].said() if tried else UNTRIED
+        if not tried:
+            return UNTRIED
+        return "it has accused " + ", and ".join(one.said() for one in ACCUSERS[self.kind])
 
     @property
     def weakness(self) -> str:
@@ -115,6 +125,11 @@ def _check(name: str, options: Any, model: bool, seed: int) -> Check:
     if not isinstance(options, Mapping):
         raise RecipeError(f"detector.{name} must be a table of options, not {options!r}")
     kind = options.get("kind", name)
+    if name in DEFAULT and kind != name:
+        raise RecipeError(
+            f"detector.{name}.kind = {kind}: {name} is asked in every audit; add the other one "
+            f"under a name of its own, e.g. --set detector.{kind}.kind={kind}"
+        )
     cls = lookup("detector", kind) if isinstance(kind, str) else None
     if cls is not None and needs_model(cls) and not model:
         raise RecipeError(f"detector {kind} looks at a model; give one with --model")

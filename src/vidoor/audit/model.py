@@ -60,7 +60,8 @@ def candidates(path: Path, options: Mapping[str, Any]) -> list[Told]:
     """What the weights may be of: what the ``options`` say (tables ``victim`` and ``training``),
     else what the recipes say that lie by the weights. WeightsError if nobody says anything."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; give a checkpoint with --model")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: {what}; give a checkpoint with --model")
     if "victim" in options:
         frames = build(Training, options.get("training", {}), "training").frames
         return [Told(component("victim", options["victim"]), frames, None, "--set")]
@@ -99,6 +100,17 @@ def _of_recipe(file: Path) -> Told | None:
         return None
 
 
+def _built(told: Told, classes: int) -> Victim:
+    try:
+        return victims.build(told.architecture, classes, 0, told.frames, pretrained=False)
+    except RuntimeError as error:
+        if "allocate" not in str(error):  # PyTorch's own, which is no MemoryError
+            raise
+        raise WeightsError(
+            f"the victim that {told.by} asks for is too large for the memory"
+        ) from None
+
+
 def load(path: Path, told: list[Told], classes: int) -> Model:
     """The model, on the device of this process. WeightsError if the file is refused, or fits none.
 
@@ -107,7 +119,7 @@ def load(path: Path, told: list[Told], classes: int) -> Model:
     state = weights.read(path)
     problem: WeightsError | None = None
     for one in told:
-        victim = victims.build(one.architecture, classes, 0, one.frames, pretrained=False)
+        victim = _built(one, classes)
         try:
             weights.adopt(victim.network, state, str(path))
         except WeightsError as error:

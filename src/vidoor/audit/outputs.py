@@ -1,7 +1,7 @@
 """The files of an audit, each written whole: tables, pictures, SARIF, the page, last the record.
 
-``clean.csv`` lists the clips that nothing speaks against, ``suspicious.csv`` the accused ones, both
-in the form of ``data.listed``, paths below the folder of the clips.
+``clean.csv`` lists the clips that nothing speaks against, in the form of ``data.listed``, paths
+below the folder of the clips; ``suspicious.csv`` the accused ones, with reasons, for people.
 """
 
 import csv
@@ -18,12 +18,13 @@ from vidoor.audit import page, sarif
 from vidoor.audit.record import Record, document, text
 from vidoor.audit.work import Work
 from vidoor.bench import store
-from vidoor.data._lists import encoded
 from vidoor.data.layout import Clip
 from vidoor.data.listed import Layout
+from vidoor.data.lists import encoded
 from vidoor.errors import ClipError
 from vidoor.files import whole, write_text
 from vidoor.report import figures
+from vidoor.wording import printable
 
 RECORD, SARIF, PAGE = "audit.json", "audit.sarif", "index.html"
 CLEAN, SUSPICIOUS = "clean.csv", "suspicious.csv"
@@ -120,12 +121,21 @@ def _clean(record: Record, work: Work) -> bytes:
 
 def _suspicious(record: Record) -> bytes:
     rows = [
-        (s.clip, s.label, s.split, s.rank, f"{s.score:.6g}", " ".join(s.by), "; ".join(s.reasons))
+        (
+            *map(_cell, (s.clip, s.label, s.split)), s.rank, f"{s.score:.6g}",
+            *map(_cell, (" ".join(s.by), "; ".join(s.reasons))),
+        )
         for s in record.suspicious
-    ]
+    ]  # fmt: skip
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows])
     return encoded(table.getvalue())
+
+
+def _cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    shown = printable(text)
+    return f"'{shown}" if shown[:1] in tuple("=+-@") else shown
 
 
 def _thumbnails(record: Record, work: Work) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidoor.report import verdict
+from vidoor.wording import printable
 
 THUMBNAILS = 24
 """Most clips that are shown with a picture."""
@@ -44,6 +45,7 @@ def render(
         loader=ChoiceLoader([PackageLoader("vidoor.audit"), PackageLoader("vidoor.report")]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -60,7 +62,12 @@ def render(
         listed=record["suspicious"][:ROWS],
         patterns=[(CAPTIONS[name.partition("_")[0]], uri) for name, uri in patterns.items()],
     )
-    return text.encode("utf-8", "backslashreplace")
+    return text.encode("utf-8")
+
+
+def _shown(value: Any) -> Any:
+    """Whatever the page shows; what is text may come from anyone."""
+    return printable(value) if type(value) is str else value
 
 
 def thumbnail(frame: NDArray[np.uint8]) -> str:

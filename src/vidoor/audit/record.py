@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vidoor.bench.store import dumps
+from vidoor.wording import as_unicode
 
 SCHEMA = "vidoor-audit/1"
 
@@ -149,7 +150,7 @@ class Record:
 
 def document(record: Record) -> dict[str, Any]:
     """The record as JSON has it, file names that are not UTF-8 spelt out."""
-    plain: dict[str, Any] = _printable(asdict(record))
+    plain: dict[str, Any] = _as_unicode(asdict(record))
     return plain
 
 
@@ -158,11 +159,11 @@ def text(record: Record) -> str:
     return dumps(document(record)) + "\n"
 
 
-def _printable(value: Any) -> Any:
+def _as_unicode(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return as_unicode(value)
     if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
+        return {_as_unicode(key): _as_unicode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_printable(item) for item in value]
+        return [_as_unicode(item) for item in value]
     return value

@@ -5,11 +5,13 @@ Clips are given relative to ``CLIPS``, the model to ``MODEL``: both are told onc
 """
 
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from vidoor.audit.record import Record, document
+from vidoor.wording import as_unicode, printable
 
 VERSION = "2.1.0"
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
@@ -38,8 +40,7 @@ def log(record: Record) -> dict[str, Any]:
         "executionSuccessful": not record.not_done,
         "exitCode": record.verdict.exit,
         "toolExecutionNotifications": [
-            {"level": "warning", "message": {"text": f"not done: {name}"}}
-            for name in plain["not_done"]
+            {"level": "warning", "message": {"text": text}} for text in _notices(record)
         ],
     }
     run = {
@@ -50,6 +51,18 @@ def log(record: Record) -> dict[str, Any]:
         "properties": {"verdict": plain["verdict"]["text"]},
     }
     return {"$schema": SCHEMA_URI, "version": VERSION, "runs": [run]}
+
+
+def _notices(record: Record) -> list[str]:
+    """What a reader of the results has to know."""
+    seen = sum(len(one.clips) for one in record.observations)
+    out = len(record.clips.quarantined) + len(record.clips.reported)
+    told = [f"not done: {name}" for name in record.not_done]
+    if out:
+        told.append(f"not judged: {out} that are or look like clips")
+    if seen > MOST:
+        told.append(f"of {seen} things that are no trigger {MOST} are told; audit.json has all")
+    return told
 
 
 def _rule(check: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +85,7 @@ def _results(record: Record) -> list[dict[str, Any]]:
     model = _artifact(Path(record.model["path"]).name, "MODEL") if record.model else None
     found = [
         _result(s.by[0], "; ".join(s.reasons), [_artifact(s.clip)], "error")
-        | {"properties": {"rank": s.rank, "score": s.score, "label": _printable(s.label)}}
+        | {"properties": {"rank": s.rank, "score": s.score, "label": as_unicode(s.label)}}
         for s in record.suspicious
     ]
     found += [
@@ -100,12 +113,17 @@ def _results(record: Record) -> list[dict[str, Any]]:
 def _result(
     rule: str, text: str, places: list[dict[str, Any]], level: str, kind: str = "fail"
 ) -> dict[str, Any]:
+    """A result about the first of ``places``; the others share what is said of it."""
+    first, *others = [{"physicalLocation": {"artifactLocation": place}} for place in places]
+    about = "\n".join([rule, *(place["uri"] for place in places)])
     return {
         "ruleId": rule,
         "kind": kind,
         "level": level,
-        "message": {"text": _printable(text)},
-        "locations": [{"physicalLocation": {"artifactLocation": place}} for place in places],
+        "message": {"text": printable(text)},
+        "locations": [first],
+        **({"relatedLocations": others} if others else {}),
+        "partialFingerprints": {"checkAndClips/v1": sha256(about.encode()).hexdigest()},
     }
 
 
@@ -116,7 +134,3 @@ def _artifact(path: str, base: str = "CLIPS") -> dict[str, Any]:
 
 def _folder(path: str) -> str:
     return f"file://{quote(os.fsencode(path)).rstrip('/')}/"
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -12,14 +12,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vidoor.audit.strays import strays, unlistable
 from vidoor.bench import sources
 from vidoor.data import clipcache, quarantine, video
-from vidoor.data._listing import FileSet, Listing, clips_in
-from vidoor.data._lists import folders
 from vidoor.data.cache import store, stored
 from vidoor.data.guard import guarded
 from vidoor.data.layout import Clip, Layout
 from vidoor.data.listed import Layout as Table
+from vidoor.data.listing import FileSet, Listing, clips_in
+from vidoor.data.lists import folders
 from vidoor.data.quarantine import Kept
 from vidoor.data.subset import pick
 from vidoor.errors import DataError, RecipeError
@@ -29,8 +30,6 @@ from vidoor.types import ClipSet, Geometry, Quarantined
 
 UNLABELLED = "unlabelled"
 """The kind of a folder of clips that have no classes, and the name of the one class they get."""
-
-BESIDE = "beside the class folders"
 
 USUAL = Geometry(32, 112, 112)
 """In what geometry clips are looked at that have none in common."""
@@ -104,22 +103,20 @@ def find(
     data = _data_set(path, kind, options)
     splits = data.open(0)
     ids = (*splits.train.ids, *splits.test.ids)
-    clips = replace(
-        splits.train,
-        ids=ids,
-        labels=(*splits.train.labels, *splits.test.labels),
-        read=replace(splits.train.read, ids=ids),
-    )
-    loose = [Quarantined(name, BESIDE) for name in _loose(data, ids)]
+    nameless = {clip.id: clip for clip in unlistable(ids)}
+    known = {*ids, *(clip.id for clip in splits.reported)}
+    rows = [row for row, clip in enumerate(ids) if clip not in nameless]
+    every = (*splits.train.labels, *splits.test.labels)
+    read = replace(splits.train.read, ids=tuple(ids[row] for row in rows))
+    clips = replace(splits.train, ids=read.ids, labels=tuple(every[row] for row in rows), read=read)
     geometry = _geometry(data, clips, options, usual)
     clips = replace(clips, geometry=geometry, read=replace(clips.read, geometry=geometry))
-    parts = ("train",) * len(splits.train) + ("test",) * len(splits.test)
     return Source(
         kind=UNLABELLED if isinstance(data, Unlabelled) else name_of(data),
         root=data.folder().resolve(),
         clips=clips,
-        splits=parts,
-        reported=(*splits.reported, *loose),
+        splits=tuple("train" if row < len(splits.train) else "test" for row in rows),
+        reported=(*splits.reported, *nameless.values(), *strays(data.folder(), known)),
         strict=data.strict,
     )
 
@@ -150,11 +147,6 @@ def _below(root: Path, part: str) -> Iterator[str]:
     for folder in folders(root / part):
         if folder.name not in here and not folder.is_symlink():
             yield from _below(root, f"{part}{folder.name}/")
-
-
-def _loose(data: Any, ids: tuple[str, ...]) -> list[str]:
-    """Clips in the root itself that no class folder and no list names: they are not judged."""
-    return sorted(set(clips_in(data.folder())) - set(ids))
 
 
 # ---- geometry ------------------------------------------------------------------------------------

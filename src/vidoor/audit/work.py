@@ -7,6 +7,7 @@ DIR/stages/activations-<key>/  what a model makes of the clips at one layer
 A key is a hash of all that the result depends on: an audit that was stopped goes on where it was.
 """
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -85,9 +86,6 @@ class Work:
     impossible: dict[str, str] = field(default_factory=dict)
     """Why a check cannot be made."""
 
-    spent: bool = False
-    """Was the budget spent before all was done?"""
-
     _stamps: list[list[Any]] = field(default_factory=list)
     _fresh: bool = False  # has this process seen to it that the clips are at hand?
 
@@ -103,14 +101,15 @@ class Work:
 
 def perform(work: Work, seconds: float | None) -> None:
     """Read the clips and make all checks, until the budget is spent."""
+    at = "reading"
     try:
         with budget(seconds):
             _read(work)
             for check in work.checks:
+                at = check.name
                 _ask(work, check)
     except Spent:
-        work.spent = True
-        say("the budget is spent; the same command goes on from here")
+        say(f"the budget is spent; the same command goes on with {at}, from its beginning")
 
 
 def _read(work: Work) -> None:
@@ -119,6 +118,8 @@ def _read(work: Work) -> None:
     key = digest("clips", work._stamps, source.clips.geometry, str(source.root), source.strict)
 
     def make(folder: Path) -> None:
+        for earlier in set(folder.parent.glob("clips-*")) - {folder}:
+            shutil.rmtree(earlier, ignore_errors=True)  # of clips, or of sizes, that are no more
         kept, left_out = sources.read(source, folder)
         if source.stamps() != work._stamps:
             raise DataError("the clips changed while they were read; give the same command again")
@@ -151,13 +152,26 @@ def _stage(work: Work, name: str, key: str, make: Callable[[Path], None]) -> Pat
 def _ask(work: Work, check: Check) -> None:
     """One check. What the user could mend costs that check, or, if it accuses clips, the audit."""
     try:
-        found = work.verdicts[check.name] = _verdict(work, check)
+        found = _verdict(work, check)
+        if check.accuses and (why := _unheard(found)):
+            raise DataError(why)
+        work.verdicts[check.name] = found
         say(f"{check.name}: {'ALARM' if found.alarm else 'no alarm'}")
     except (VidoorError, MemoryError) as error:
         if check.accuses and check.level == "dataset":
             raise
         reason = work.impossible[check.name] = " ".join(str(error).split()) or "out of memory"
         say(f"{check.name}: not possible: {reason}")
+
+
+def _unheard(verdict: Verdict) -> str:
+    """Why a verdict clears nothing although it was given; empty if it has looked at everything."""
+    if verdict.evidence.get("budget") == "spent":
+        return verdict.calibration
+    missed, classes = len(verdict.evidence.get("not_reached", ())), len(verdict.ids)
+    if 2 * missed <= classes:
+        return ""
+    return f"{missed} of {classes} classes were not reached; give it more steps"
 
 
 def _verdict(work: Work, check: Check) -> Verdict:
@@ -169,8 +183,8 @@ def _verdict(work: Work, check: Check) -> Verdict:
         if not work._fresh:
             sources.refresh(work.source.clips)
             work._fresh = True
-        if check.level == "model":
-            _is_fit(work, clips)
+        if check.of_model:
+            _is_fit(work, clean(work))
         suspects = verdicts.anonymous(clips)
         verdict = _inspect(work, check, suspects)
         back = dict(zip(suspects.ids, clips.ids, strict=True))
@@ -211,7 +225,8 @@ def _is_fit(work: Work, clips: ClipSet) -> None:
     if found < LEAST_SKILL:
         raise DataError(
             f"the model hardly agrees with the labels of the clips ({found:.2f}, needed "
-            f"{LEAST_SKILL}): it is of other classes, or has them in another order"
+            f"{LEAST_SKILL}): it has learnt little, is of other classes, or has them in another "
+            "order than these (class folders count in the order of their names)"
         )
 
 

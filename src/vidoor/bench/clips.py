@@ -23,6 +23,7 @@ from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Quarantined, Splits
 
 CLIPS, ATTACK, FRAMES = "clips.json", "attack.json", "frames.npz"
+PUBLISHED = "published.npy"
 SPLITS = ("train", "test")
 
 IMPERCEPTIBILITY_CLIPS = 100
@@ -110,6 +111,10 @@ def poison(work: Work) -> None:
     """Stage ``poison``: the manifest of the poisoned set, and how visible the trigger is."""
     clips = clean(work)
     attack = attacked(work, clips)
+    if work["poisoning"].publication is not None:
+        _, lost = cache.store(attack.poisoned, work.folder / PUBLISHED, "poisoned clips")
+        quarantine.refuse_quarantined(lost, len(attack.poisoned))
+        attack = attacked(work, clips)
     name = digest(identity(work["trigger"]))
     lines = manifest.lines(clips.train, attack.poisoned, attack.plan, name)
     manifest.save(lines, work.folder / manifest.MANIFEST)
@@ -122,10 +127,16 @@ def poison(work: Work) -> None:
 
 
 def attacked(work: Work, clips: Clean) -> Attacked:
-    """The attack on the clips. Its sets are lazy views: embedding costs less than another copy."""
-    plan = work["poisoning"].plan(clips.train, work["seed"])
+    """The attack on the clips. Its sets are lazy views: embedding costs less than another copy. A
+    codec costs more, so what it makes of the training clips is held where there is room."""
+    plan, publish = work["poisoning"].plan(clips.train, work["seed"]), work["poisoning"].publication
     poisoned = apply(clips.train, plan, work["trigger"])
-    return Attacked(poisoned, plan, triggered(clips.test, work["trigger"]))
+    shown = triggered(clips.test, work["trigger"])
+    if publish is None:
+        return Attacked(poisoned, plan, shown)
+    file = work.needs.get("poison", work.folder) / PUBLISHED
+    published = cache.stored(publish(poisoned), file, tuple(range(len(poisoned))))
+    return Attacked(published, plan, publish(shown))
 
 
 def described(trigger: Any, clips: ClipSet) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """What ``vidoor embed`` and ``vidoor inspect`` do: triggers on files."""
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,20 +9,20 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import torch
-
 from vidoor import imperceptibility, metrics
 from vidoor.bench import store
 from vidoor.data import cache, clipcache, quarantine, video
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder, whole
-from vidoor.poisoning.manifest import SUFFIXES, write_set
-from vidoor.poisoning.poisoner import Poisoner, apply, preflight
+from vidoor.poisoning.manifest import write_set
+from vidoor.poisoning.poisoner import Poisoner, apply
+from vidoor.poisoning.publication import Publication
 from vidoor.recipe import table
 from vidoor.registry import name_of
 from vidoor.report.sheet import sheet
 from vidoor.types import Geometry, Quarantined, Trigger
+from vidoor.wording import as_unicode
 
 ATTACK = "poisoning.json"
 """In a poisoned folder: how it was made."""
@@ -59,7 +58,7 @@ def embed_file(source: Path, destination: Path, trigger: Trigger) -> dict[str, A
     make_folder(destination.parent)
     video.write(destination, triggered, fps=about.rate)
     sound = {"sound": "dropped"} if about.sound else {}
-    return {"written": _printable(str(destination)), **sound, **_quality(clip, triggered)}
+    return {"written": as_unicode(str(destination)), **sound, **_quality(clip, triggered)}
 
 
 @_one_line()
@@ -92,10 +91,14 @@ def embed_set(
     before = data.identity()
     splits = data.open(seed)
     layout = data.layout()
-    preflight(trigger, splits.train)
-    poisoner.check_trigger(trigger)
+    if poisoner.codec is not None:
+        raise DataError(
+            f"poisoning.codec = {poisoner.codec} is for recipes; --codec says what files are "
+            "written with"
+        )
+    poisoner.preflight(trigger, splits.train)
     poisoner.plan(splits.train, seed)  # what it refuses, it refuses before hours of reading
-    _check_codec(splits.train.geometry, codec, quality)
+    Publication(codec=codec, quality=quality).check(splits.train.geometry)
     root = clipcache.usual()
     hold = partial(cache.hold, cache=None if root is None else clipcache.Cache(root))
     train, unread = hold(splits.train, "training clips")
@@ -118,15 +121,8 @@ def embed_set(
     return {**counts, **_report(left_out)}
 
 
-def _check_codec(geometry: Geometry, codec: video.Codec, quality: int | None) -> None:
-    """What the codec refuses, it refuses before hours of reading."""
-    black = torch.zeros(1, 3, geometry.height, geometry.width, dtype=torch.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        video.write(Path(folder, f"clip{SUFFIXES[codec]}"), black, codec=codec, quality=quality)
-
-
 def _report(left_out: Sequence[Quarantined]) -> dict[str, Any]:
-    clips = [{"id": _printable(clip.id), "reason": _printable(clip.reason)} for clip in left_out]
+    clips = [{"id": as_unicode(clip.id), "reason": as_unicode(clip.reason)} for clip in left_out]
     counts = Counter(clip["reason"].partition(":")[0] for clip in clips)
     return {**({"left_out": dict(counts)} if counts else {}), "quarantined": clips}
 
@@ -160,8 +156,8 @@ def _whole_folder(destination: Path) -> Iterator[Path]:
     """A temporary folder beside ``destination`` that takes its name once all went well."""
     make_folder(destination.parent)
     partial = destination.with_name(f".{uuid4().hex}.partial")
-    partial.mkdir()
     try:
+        partial.mkdir()
         yield partial
         if destination.exists():
             destination.rmdir()
@@ -190,13 +186,13 @@ def inspect_clip(clip: Path, trigger: Trigger, picture: Path) -> dict[str, Any]:
     describe = getattr(trigger, "describe", None)
     resolved = {} if describe is None else describe(Geometry(frames, height, width))
     return {
-        "clip": _printable(str(clip)),
+        "clip": as_unicode(str(clip)),
         "frames": frames,
         "height": height,
         "width": width,
         **resolved,
         **found,
-        "picture": _printable(str(picture)),
+        "picture": as_unicode(str(picture)),
     }
 
 
@@ -216,11 +212,6 @@ def _is_png(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(PNG)) == PNG
-
-
-def _printable(text: str) -> str:
-    """A file name whose bytes are not UTF-8, with these bytes spelt out."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _quality(clean: Any, triggered: Any) -> dict[str, float]:

@@ -86,10 +86,10 @@ def _check(recipe: Recipe, looked: _Looked) -> None:
     data, seed, attack = recipe.data, recipe.seed, recipe.poisoning
     splits = looked.once(lambda: _opened(data, seed), "open", data, seed)
     train, test = splits.train, splits.test
-    looked.once(lambda: preflight(recipe.trigger, train), recipe.trigger, train.geometry)
     for name, trigger in recipe.probe.items():
         looked.once(partial(_check_probe, name, trigger, train), trigger, train.geometry)
-    attack.check_trigger(recipe.trigger)
+    fits = (recipe.trigger, attack, train.geometry)
+    looked.once(lambda: attack.preflight(recipe.trigger, train), *fits)
     looked.once(lambda: attack.plan(train, seed), attack, data, seed)
     if not (attack.goal(test.labels, len(test.classes)) >= 0).any():
         sources = f"a class of poisoning.sources = {list(attack.sources)}"

@@ -29,7 +29,10 @@ def probe(work: Work) -> None:
         victim = mitigated.load(work, clips)
     else:
         victim = trained.load(work, "victim", clips.train)
-    predicted = predict(victim, triggered(clips.test, work["probe"]), work["training"].views)
+    shown = triggered(clips.test, work["probe"])
+    if "publication" in work.parts:
+        shown = work["publication"](shown)
+    predicted = predict(victim, shown, work["training"].views)
     store.write_json(work.folder / RATES, trained.success(work, predicted, clips.test))
 
 

@@ -140,6 +140,8 @@ def _probes(
     make: Callable[..., Stage], recipe: Recipe, parts: Mapping[str, Any], made: Mapping[str, Stage]
 ) -> Iterator[tuple[str, Stage]]:
     """A stage ``probe`` for every trigger of the test and every victim, by their ``probing``."""
+    publish = recipe.poisoning.publication
+    sent = {} if publish is None else {"publication": publish}
     # What a victim makes of clips does not depend on how many of others were poisoned.
     alone = {**parts, "poisoning": recipe.poisoning.rule}
     for name, trigger in recipe.probe.items():
@@ -147,10 +149,10 @@ def _probes(
             need = probing(name, victim)
             of = need.removeprefix("probe ")
             if stage.kind == "train":
-                told = {**alone, "probe": trigger}
+                told = {**alone, **sent, "probe": trigger}
                 yield need, make("probe", of, told, data=made["data"], victim=stage)
             elif stage.kind == "mitigate":
-                told = {**stage.parts, "probe": trigger}
+                told = {**stage.parts, **sent, "probe": trigger}
                 yield need, make("probe", of, told, **stage.needs, mitigated=stage)
 
 

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from vidoor.progress import console
+from vidoor.wording import printable
 
 app = typer.Typer(
     name="vidoor",
@@ -24,7 +25,7 @@ Out: TypeAlias = Annotated[
 ]
 Set: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one option, e.g. trigger.rms=2.0."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one option; can be repeated."),
 ]
 
 
@@ -38,7 +39,8 @@ def print_json(document: Any) -> None:
 def print_flat(document: dict[str, Any]) -> None:
     """A document as lines, for people."""
     for key, value in document.items():
-        typer.echo(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        typer.echo(printable(f"{key}: {text}"))
 
 
 def rendered(table: Table) -> str:

@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 
-from vidoor.data._lists import encoded
 from vidoor.data.layout import Clip
+from vidoor.data.lists import encoded
 from vidoor.errors import DataError
 
 

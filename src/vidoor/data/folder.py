@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidoor.data import _holdout, ucf101
-from vidoor.data._listing import FileSet, Listing, Part, clips_in, settle
-from vidoor.data._listing import Reader as Reader  # offered here, with what it reads
-from vidoor.data._lists import folders, joined
 from vidoor.data.layout import Clip, in_folder
 from vidoor.data.layout import plain as plain
+from vidoor.data.listing import FileSet, Listing, Part, clips_in, settle
+from vidoor.data.listing import Reader as Reader  # offered here, with what it reads
+from vidoor.data.lists import folders, joined
 from vidoor.errors import DataError
 from vidoor.registry import register
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from vidoor.data import _holdout
-from vidoor.data._listing import FileSet, Listing, Part, settle
-from vidoor.data._lists import below, find, home, joined, numbered_lines
 from vidoor.data.layout import Clip
+from vidoor.data.listing import FileSet, Listing, Part, settle
+from vidoor.data.lists import below, find, home, joined, numbered_lines
 from vidoor.errors import DataError
 from vidoor.registry import register
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidoor.data._listing import FileSet, Listing, Part, settle
-from vidoor.data._lists import below, folders, home, joined, numbered_lines
 from vidoor.data.layout import Clip, in_folder
+from vidoor.data.listing import FileSet, Listing, Part, settle
+from vidoor.data.lists import below, folders, home, joined, numbered_lines
 from vidoor.errors import DataError, unknown
 from vidoor.registry import register
 

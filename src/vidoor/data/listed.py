@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vidoor.data import _holdout
-from vidoor.data._listing import FileSet, Listing, Part, settle
-from vidoor.data._lists import below, encoded, text_of
 from vidoor.data.layout import Clip
+from vidoor.data.listing import FileSet, Listing, Part, settle
+from vidoor.data.lists import below, encoded, text_of
 from vidoor.errors import DataError, unknown
 from vidoor.registry import register
 

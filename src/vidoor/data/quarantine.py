@@ -63,10 +63,11 @@ def sort_out(
     kept = tuple(index for index in range(len(clips)) if index not in reasons)
     readable = {clips.labels[index] for index in kept}
     for label in sorted(set(clips.labels) - readable):
-        raise DataError(
-            f"class {clips.classes[label]!r} has no readable clip among its {what}; "
-            f"the first reason: {reasons[min(reasons)]}"
-        )
+        nothing = f"class {clips.classes[label]!r} has no readable clip among its {what}"
+        if not kept:
+            nothing = f"none of the {len(clips)} {what} can be read"
+        first = min(reasons)
+        raise DataError(f"{nothing}; the first, {clips.ids[first]}: {reasons[first]}")
     return kept, tuple(Quarantined(clips.ids[i], reasons[i]) for i in sorted(reasons))
 
 

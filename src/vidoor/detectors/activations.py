@@ -142,6 +142,9 @@ def collect(
             seen[""] = victim.logits(to_batch(torch.cat([frames, copies]).to(device)))
             for layer in (*wanted, ""):
                 rows = _rows(seen, layer, size)[: len(frames)].float().cpu().numpy()
+                if not np.isfinite(rows).all():
+                    where = f"layer {layer}" if layer else "the output"
+                    raise WeightsError(f"{where} gives numbers that are not finite; train it anew")
                 if layer not in kept:
                     kept[layer] = _room((len(clips), rows.shape[1]), _file(files, layer))
                 kept[layer][batch.start : batch.stop] = rows

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vidoor.detectors._coherence.findings import Found, distinct, joint, name, ranked, same_footage
-from vidoor.detectors._coherence.groups import LEAST, Group
+from vidoor.detectors._coherence.groups import Group
 from vidoor.detectors._coherence.search import Lead, Leads, Seen, search, see, whiten
 from vidoor.detectors._coherence.sketch import learn, merge
 from vidoor.detectors._coherence.stamps import Stamp
@@ -28,12 +28,15 @@ from vidoor.registry import register
 from vidoor.spread import spread
 from vidoor.types import ClipSet, Cost, Geometry, Verdict
 
+NEEDED = 8
+"""Clips of different footage, fewest that are compared."""
+
 
 class _Outcome(NamedTuple):
     """Of a search: patterns, what it was compared with, scores of clips without any."""
 
     found: list[Found]
-    leads: Leads | None
+    leads: Leads
     quiet: Tensor
 
 
@@ -71,16 +74,16 @@ class Coherence:
     """Seed of shifts, folds and subsets, 0 to 2**63 - 1."""
 
     def __post_init__(self) -> None:
-        rates = 1e-9 <= self.fpr < 0.5 and 0 <= self.floor < inf and self.clips >= 8
+        rates = 1e-9 <= self.fpr < 0.5 and 0 <= self.floor < inf and self.clips >= NEEDED
         if not (rates and 0 < self.memory <= 2**20 and 0 <= self.seed < 2**63):
             valid = "1e-9 <= fpr < 0.5, 0 <= floor < inf, 0 < memory <= 2**20, clips >= 8"
             raise ValueError(f"{self}: give {valid}, 0 <= seed < 2**63")
 
     def check(self, count: int, geometry: Geometry) -> None:
         """DataError where there are fewer than eight clips or they are smaller than 2×8×8."""
-        if count < 8 or geometry.frames < 2 or min(geometry[1:]) < 8:
+        if count < NEEDED or geometry.frames < 2 or min(geometry[1:]) < 8:
             size = "×".join(map(str, geometry))
-            raise DataError(f"{count} clips of {size}; give 8 of 2×8×8 or more")
+            raise DataError(f"{count} clips of {size}; give {NEEDED} of 2×8×8 or more")
 
     def inspect(self, suspects: ClipSet, *, victim: object | None = None) -> Verdict:
         """Score the clips; ids, order and ``victim`` change nothing. Errors: as ``check``."""
@@ -95,18 +98,24 @@ class Coherence:
         place = {digest: k for k, digest in enumerate(sketch.names)}
         rank = torch.tensor([place.get(names[i], -1) for i in range(count)])
         seen = see(sketch, through.bins, _labels(suspects, rank, len(place)), rng)
+        if (different := seen.spectra.footages()) < NEEDED:
+            raise DataError(
+                f"{count} clips, but {different} of different footage, so there is nothing to "
+                f"compare; give {NEEDED} or more"
+            )
         outcome = self._outcome(suspects, seen, through, rank, rng)
         pairs = same_footage(suspects.ids, rank, seen.spectra.twins, names)
         triggers = [one for one in outcome.found if one.trigger]
+        level = triggers[0].level if triggers else outcome.leads.level
         scores, threshold = joint(triggers) if triggers else (outcome.quiet, inf)
-        level = outcome.leads.level if outcome.leads else self.floor
         return Verdict(
             ids=suspects.ids,
             scores=tuple(scores.tolist()),
             threshold=threshold,
-            calibration=f"J > {level:.1f} by shifted clips; FPR {self.fpr:g} by negative scores",
+            calibration=f"J > {level:.1f} ({'the floor' if level <= self.floor else 'by chance'}); "
+            f"FPR {self.fpr:g} by negative scores",
             alarm=bool(triggers),
-            evidence=_evidence(suspects, outcome, triggers, scores, level)
+            evidence=_evidence(suspects, outcome, triggers, scores)
             | {"same_footage": tuple(pairs)},
             cost=Cost(seconds=time.perf_counter() - begin),
         )
@@ -115,8 +124,6 @@ class Coherence:
         self, suspects: ClipSet, seen: Seen, through: Lens, rank: Tensor, rng: torch.Generator
     ) -> _Outcome:
         """What is found in the sketch, and the scores of all clips by it."""
-        if len(seen.labels) < LEAST:
-            return _Outcome([], None, torch.zeros(len(suspects)))
         leads = search(seen, self.floor, self.fpr, rng)
         whats = [*(lead.what for lead in leads.leads), leads.strongest]
         *scores, quiet = _scores(whats, suspects, seen, through, rank)
@@ -179,16 +186,15 @@ class _Rater:
 
 
 def _evidence(
-    suspects: ClipSet, outcome: _Outcome, triggers: Sequence[Found], scores: Tensor, level: float
+    suspects: ClipSet, outcome: _Outcome, triggers: Sequence[Found], scores: Tensor
 ) -> dict[str, Any]:
     """What was found, in numbers and words, and the recovered patterns."""
     leads, first = outcome.leads, triggers[0] if triggers else None
-    strongest = leads.strongest.coherence() if leads else 0.0
     members = ranked(scores, [i for one in triggers for i in one.members])
     evidence: dict[str, Any] = {
-        "J": first.what.coherence() if first else strongest,
-        "J_level": first.level if first else level,
-        "J_shifted": leads.chance if leads else (),
+        "J": first.what.coherence() if first else leads.strongest.coherence(),
+        "J_level": first.level if first else leads.level,
+        "J_shifted": leads.chance,
         "groups": [one.row(suspects) for one in outcome.found],
         "members": tuple(suspects.ids[i] for i in members),
     }

@@ -34,6 +34,13 @@ def threshold_at(clean: Float[Tensor, " n"], fpr: float) -> float:
     return float(np.sort(clean.cpu().numpy())[min(rank, len(clean)) - 1])
 
 
+def reached(count: int, fpr: float) -> str:
+    """The rate that ``threshold_at`` keeps to on so many clean clips, as a phrase: few show no
+    small one."""
+    least = 1 / (count + 1)
+    return f"FPR {fpr:g}" if fpr >= least else f"FPR 1 in {count + 1:,}, not the {fpr:g} asked for,"
+
+
 def save(path: Path, detector: Any, arrays: Mapping[str, Tensor], **about: Any) -> None:
     """Write what ``detector`` has fitted, whole, with its name and options beside it."""
     text = json.dumps({**_made_by(detector), "about": about})

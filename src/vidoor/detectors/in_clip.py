@@ -84,8 +84,8 @@ class InClip:
             usual,
             spread,
             threshold=fitted.threshold_at(scores, self.fpr),
-            calibration=f"FPR {self.fpr:g} on {len(held)} clean clips, none of the {len(learnt)} "
-            "learnt from",
+            calibration=f"{fitted.reached(len(held), self.fpr)} on {len(held)} clean clips, none "
+            f"of the {len(learnt)} learnt from",
         )
 
     def load(self, path: Path, victim: object) -> "Alone":

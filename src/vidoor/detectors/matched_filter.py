@@ -92,8 +92,8 @@ class MatchedFilter:
             templates,
             levels,
             threshold=fitted.threshold_at(scores, self.fpr),
-            calibration=f"FPR {self.fpr:g} on {len(held)} clean clips, none of the {len(learnt)} "
-            f"learnt from; {len(templates)} template(s) of {self.detector}",
+            calibration=f"{fitted.reached(len(held), self.fpr)} on {len(held)} clean clips, none "
+            f"of the {len(learnt)} learnt from; {len(templates)} template(s) of {self.detector}",
         )
 
     def load(self, path: Path, victim: object) -> "Filter":

@@ -47,11 +47,15 @@ class Template:
     The amplitude is that of least squares between pattern and luminance, both differenced once
     along t, y and x: as where the pattern was found (``coherence``), scenes that stand still and
     slow gradients have no say, and, all of it being linear, an amplitude in a clip that has no
-    part in the pattern is measured exactly. It is at least 0: added patterns have no mirror image.
+    part in the pattern is measured exactly.
     """
 
     pattern: Float[np.ndarray, "t h w"]
     """Grey levels, for each channel alike."""
+
+    signed: bool = False
+    """May the amplitude be below 0? An added pattern has no mirror image; the two quadratures of
+    one that has a phase of its own in each clip have."""
 
     def amplitude(self, clip: Frames) -> float:
         """How often the pattern is in the clip. DataError if their sizes differ."""
@@ -64,7 +68,8 @@ class Template:
             )
         pattern, differences = _differences(self.pattern), _differences(_volume(clip))
         energy = float(np.vdot(pattern, pattern))
-        return max(0.0, float(np.vdot(pattern, differences)) / energy) if energy else 0.0
+        found = float(np.vdot(pattern, differences)) / energy if energy else 0.0
+        return found if self.signed else max(0.0, found)
 
     def purify(self, clip: Frames) -> Frames:
         """The clip without the pattern."""
@@ -80,11 +85,13 @@ def _differences(volume: Volume) -> Volume:
 @register("mitigation", "notch")
 @dataclass(frozen=True, kw_only=True)
 class Notch:
-    """Purifier: subtracts from each clip what it has of the template that a detector found.
+    """Purifier: subtracts from each clip what it has of the templates that a detector found.
 
     A template that is the same in all frames is not subtracted: scenes stand still as well, and how
     much of it is in a clip cannot be told from them.
     """
+
+    revision: ClassVar[int] = 2
 
     given: ClassVar[tuple[str, ...]] = ("verdict",)
     verdict_of: ClassVar[Literal["dataset"]] = "dataset"
@@ -94,17 +101,21 @@ class Notch:
     none, clips stay as they are."""
 
     def __call__(self, victim: Victim, clean: ClipSet, *, verdict: Verdict) -> Victim:
-        """A copy of ``victim`` that purifies the clips it is given. DataError if the template is
+        """A copy of ``victim`` that purifies the clips it is given. DataError if the templates are
         not of their size."""
-        if "template" not in verdict.evidence:
+        found = verdict.evidence.get("templates", [verdict.evidence.get("template")])
+        free = any(group.get("phase") == "free" for group in verdict.evidence.get("groups", ()))
+        templates = [
+            Template(np.asarray(one, np.float64), signed=free) for one in found if one is not None
+        ]
+        if not templates:
             say("notch: the verdict holds no template, so clips stay as they are")
-            return Purified(victim)
-        template = Template(np.asarray(verdict.evidence["template"], np.float64))
-        template.amplitude(clean.read(0))
-        if not np.diff(template.pattern, axis=0).any():
+        for template in templates:
+            template.amplitude(clean.read(0))
+        moving = [one for one in templates if np.diff(one.pattern, axis=0).any()]
+        if templates and not moving:
             say("notch: the template stands still as scenes do, so clips stay as they are")
-            return Purified(victim)
-        return Purified(victim, template)
+        return Purified(victim, *moving)
 
 
 @register("mitigation", "subspace")

@@ -11,9 +11,11 @@ from jaxtyping import Int
 from numpy.random import Generator
 from torch import Tensor
 
-from vidoor.errors import RecipeError, unknown
+from vidoor.data.video import Codec
+from vidoor.errors import DataError, RecipeError, unknown
 from vidoor.poisoning.labels import LabelRule
-from vidoor.types import ClipSet, Trigger
+from vidoor.poisoning.publication import Publication
+from vidoor.types import ClipSet, Geometry, Trigger
 
 Draw = Literal["per-class", "global"]
 
@@ -48,23 +50,50 @@ class Poisoner(LabelRule):
     get the trigger's noise and keep their labels, so that the victim learns the trigger itself and
     not all that resembles it (original: 2). Needs a trigger that has noise."""
 
+    codec: Codec | None = None
+    """Codec of the files that the set comes to the victim as, all its clips and the triggered ones
+    of the test: ``h264``, ``mpeg4`` or, without loss, ``ffv1``. None: the pixels themselves."""
+
+    quality: int | None = None
+    """Its quality, see ``Publication``."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.quality is not None and self.codec is None:
+            raise ValueError(f"quality = {self.quality} is of a codec; give codec, or leave it out")
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be a fraction in [0, 1], not {self.rate}")
         if self.draw not in get_args(Draw):
             raise ValueError(unknown("draw", self.draw, get_args(Draw)))
         if not 0 <= self.cross_ratio < math.inf:
             raise ValueError(f"cross_ratio must be a number >= 0, not {self.cross_ratio}")
+        if self.publication is not None:
+            try:
+                self.publication.check(Geometry(1, 16, 16))
+            except DataError as error:
+                raise ValueError(str(error)) from None
 
-    def check_trigger(self, trigger: Trigger) -> None:
-        """RecipeError if noise is asked for that ``trigger`` does not have."""
+    @property
+    def publication(self) -> Publication | None:
+        """What happens to the set on its way to the victim, None if nothing does."""
+        if self.codec is None:
+            return None
+        return Publication(codec=self.codec, quality=self.quality)
+
+    def preflight(self, trigger: Trigger, clips: ClipSet) -> None:
+        """VidoorError now, rather than in mid-run, if the trigger, its noise where that is asked
+        for, or the codec does not fit the clips."""
+        preflight(trigger, clips)
         if self.cross_ratio and not hasattr(trigger, "noisy"):
             raise RecipeError(
                 f"poisoning.cross_ratio = {self.cross_ratio:g} asks for a trigger that has noise, "
                 f"such as wanet, and {type(trigger).__name__} has none; take another trigger, or "
                 "leave cross_ratio out"
             )
+        if self.cross_ratio:
+            preflight(lambda clip: trigger.noisy(clip, 0), clips)  # type: ignore[attr-defined]
+        if self.publication is not None:
+            self.publication.check(clips.geometry)
 
     def plan(self, clips: ClipSet, seed: int) -> PoisonPlan:
         """Draw the clips to poison from ``seed``.

@@ -95,9 +95,28 @@ class _Detector:
 
 
 @dataclass(frozen=True)
+class _Rates:
+    asr: Share | None = None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    kind: Text | None = None
+    rms: Number | None = None
+
+
+@dataclass(frozen=True)
+class _Probe:
+    test: _Tested | None = None
+    asr: Share | None = None
+    control: _Rates | None = None
+
+
+@dataclass(frozen=True)
 class _Mitigation:
     acc: Share | None = None
     asr: Share | None = None
+    probes: dict[Any, _Rates] | None = None
     cost: _Cost | None = None
 
 
@@ -130,6 +149,7 @@ class _Record:
     curves: _Curves | None = None
     detectors: dict[Any, _Detector] | None = None
     mitigations: dict[Any, _Mitigation] | None = None
+    probes: dict[Any, _Probe] | None = None
     seconds: _Times | None = None
     cost: dict[Any, _Cost] | None = None
     environment: Section | None = None

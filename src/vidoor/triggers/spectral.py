@@ -15,7 +15,7 @@ for the DWT, lies inside the clip, as fractions of its length.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -107,6 +107,29 @@ class Spectral(ABC):
     def __call__(self, clip: Clips) -> Clips:
         """The triggered clip, or batch. TriggerError if the options do not fit its size."""
         return embed(clip, self.pattern(_geometry(clip)))
+
+    def noisy(self, clip: Clips, seed: int) -> Clips:
+        """The clip with a pattern of another band, for noise mode (``poisoning.cross_ratio``).
+
+        The paper's attack has none; WaNet's is carried over: a victim that sees other bands keep
+        their label learns the band itself. The band is drawn by ``seed`` (0 or more) from those of
+        the same transform that share no index with the trigger's; rows, columns and RMS are the
+        trigger's own. TriggerError if there is no other band.
+        """
+        geometry = _geometry(clip)
+        length = _length(self, geometry)
+        own = self._band.index(length)
+        starts = np.random.default_rng([self.seed, seed, 2]).permutation(length - len(own) + 1)
+        for start in starts[abs(starts - own[0]) >= len(own)].tolist():
+            band = range(start, start + len(own))
+            if self.basis().synthesis(length, band, 0)[: geometry.frames].any():
+                rms = self.pattern(geometry).rms()
+                other = {"start": start, "count": len(own), "transform_frames": length}
+                return replace(self, **other, delta=None, rms=rms)(clip)
+        raise TriggerError(
+            f"the band {own[0]}..{own[-1]} leaves no other of {len(own)} in a transform of "
+            f"{length} frames, so there is no noise; lower count or raise transform_frames"
+        )
 
     def pattern(self, geometry: Geometry) -> Pattern:
         """The pattern that is added to a clip of ``geometry``, in grey levels."""

@@ -100,11 +100,12 @@ def read(path: Path) -> State:
     try:
         with path.open("rb") as file:
             start = file.read(9)
-        if start[8:] == b"{":
-            return load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            if start[8:] == b"{":
+                content = load_file(path)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # the readers' errors share no base class
@@ -130,9 +131,26 @@ def _tensors(content: Any, path: Path) -> State:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             kind = type(value).__name__
             raise WeightsError(f"{path}: {str(name)[:80]!r} is a {kind}, not a tensor; {_WANTED}")
+        if (odd := _oddity(value)) is not None:
+            raise WeightsError(
+                f"{path}: {name[:80]!r} is a tensor that is {odd}; give dense, real, finite ones"
+            )
     prefix = "module."
     wrapped = all(name.startswith(prefix) for name in content)
     return {name.removeprefix(prefix) if wrapped else name: content[name] for name in content}
+
+
+def _oddity(tensor: Tensor) -> str | None:
+    """What keeps a tensor from being a parameter, if anything does."""
+    if tensor.is_meta:
+        return "empty (on the meta device)"
+    if tensor.layout is not torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.is_complex():
+        return "complex"
+    return None if bool(tensor.isfinite().all()) else "not finite"
 
 
 _WANTED = "give a state dict, bare or under " + ", ".join(NESTED)

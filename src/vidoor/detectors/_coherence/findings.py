@@ -11,8 +11,8 @@ from torch.fft import irfftn
 from torch.nn.functional import pad
 
 from vidoor.detectors._coherence import kinds
-from vidoor.detectors._coherence.groups import TINY, Group
-from vidoor.detectors._coherence.search import OVERLAP, Lead
+from vidoor.detectors._coherence.groups import SAME, TINY, Group
+from vidoor.detectors._coherence.search import Lead
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Stills
 from vidoor.detectors._coherence.views import moving
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     threshold: float
     members: list[int]
     scores: Tensor  # of all clips
-    volumes: Tensor | None  # the patterns of a trigger, grey levels, [1 or 2, T, H, W]
+    volumes: Tensor | None  # the patterns of a trigger, grey levels, [1 to 3, T, H, W]
 
     @property
     def trigger(self) -> bool:
@@ -103,16 +103,27 @@ def _relaxed(
 
 
 def distinct(named: Sequence[Found]) -> list[Found]:
-    """Triggers first, then by coherence; no two of mostly the same clips."""
+    """Triggers first, then by coherence; no two of mostly the same clips. Of these a trigger that
+    was found standing still gets the pattern in which it was found moving, too."""
     known: list[Found] = []
     for one in sorted(named, key=lambda one: (not one.trigger, -one.what.coherence())):
-        mine = set(one.members)
-        if all(
-            len(mine & set(old.members)) < OVERLAP * min(len(mine), len(old.members))
-            for old in known
-        ):
+        place = next((k for k, old in enumerate(known) if _same(one, old)), None)
+        if place is None:
             known.append(one)
+        elif isinstance(known[place].what, Stamp) and isinstance(one.what, Group):
+            known[place] = _with_motion(known[place], one)
     return known
+
+
+def _same(one: Found, old: Found) -> bool:
+    both = len(set(one.members) & set(old.members))
+    return both >= SAME * min(len(one.members), len(old.members))
+
+
+def _with_motion(still: Found, moving: Found) -> Found:
+    if still.volumes is None or moving.volumes is None or not moving.trigger:
+        return still
+    return still._replace(volumes=torch.cat([moving.volumes, still.volumes]))
 
 
 def joint(triggers: Sequence[Found]) -> tuple[Tensor, float]:

@@ -22,6 +22,7 @@ KNEE = 0.25  # share of its median score that a member has at least
 LEAST, FOLDS, ROUNDS, STARTS = 3, 5, 10, 32  # clips in a group, folds, steps, first guesses
 LEADING, SPARE, POWER = 4, 6, 30  # eigenvectors in use, more of them to converge, steps
 KEPT = 0.1  # share of the bins that a template keeps, its largest ones
+CHOSEN, SAME = 3, 0.5  # groups that are grown to the end; clips in common of those that are one
 CHUNK, TINY, JITTER = 32, 1e-9, 1e-5
 
 
@@ -39,6 +40,10 @@ class Spectra(NamedTuple):
             angle = -2 * torch.pi * (torch.rand(len(part), 3, generator=rng) @ self.bins)
             part *= torch.polar(torch.ones_like(angle), angle)
         return Spectra(rows, self.bins, self.twins[pick][:, pick])
+
+    def footages(self) -> int:
+        """How many of the clips are not the footage of an earlier one."""
+        return int((~self.twins.tril(-1).any(1)).sum())
 
 
 class View(NamedTuple):
@@ -96,17 +101,25 @@ def gram(spectra: Spectra, probe: Tensor) -> Tensor:
 
 def search(spectra: Spectra, view: View, free: bool, rng: torch.Generator) -> Group:
     """The most coherent group. Clips whose ``pairs`` are all zero take no part in it."""
-    pairs, probe, labels = view
-    members, weights = _grow(pairs, torch.cat([*_guesses(pairs, labels, free)]))
-    first = matched(spectra, probe, members, weights, rng)
-    absent = ~pairs.any(1)
-    again = (first.scores > CUT - (RAYLEIGH if free else 0)) & ~absent
+    starts = torch.cat([*_guesses(view.pairs, view.labels, free)])
+    found = (_settle(spectra, view, *start, rng) for start in _grow(view.pairs, starts))
+    return max(found, key=Group.coherence)
+
+
+def _settle(
+    spectra: Spectra, view: View, members: Tensor, weights: Tensor, rng: torch.Generator
+) -> Group:
+    """A group that was grown from pairs, as the matched filter has it."""
+    first = matched(spectra, view.probe, members, weights, rng)
+    absent = ~view.pairs.any(1)
+    again = (first.scores > CUT - (RAYLEIGH if first.free else 0)) & ~absent
     if again.sum() < LEAST:
         return first
-    if not free:
-        return matched(spectra, probe, again, first.scores.clamp(min=0)[:, None], rng)
+    if not first.free:
+        return matched(spectra, view.probe, again, first.scores.clamp(min=0)[:, None], rng)
     parts = spectra.rows @ first.bank.mean(0).T
-    return matched(spectra, probe, again, parts / parts.norm(dim=1).median().clamp(min=TINY), rng)
+    weights = parts / parts.norm(dim=1).median().clamp(min=TINY)
+    return matched(spectra, view.probe, again, weights, rng)
 
 
 def matched(
@@ -178,10 +191,10 @@ def _guesses(pairs: Tensor, labels: Tensor, free: bool) -> Iterator[Tensor]:
         part = ((labels == one) & pairs.any(1)).nonzero()[:, 0]
         if LEAST < len(part) < len(pairs):
             block = pairs[part][:, part]
-            members, weights = _grow(block, first(block))
-            start = torch.zeros(len(pairs), weights.shape[1])
-            start[part] = weights if free else members[:, None].float()
-            yield start[None]
+            for members, weights in _grow(block, first(block)):
+                start = torch.zeros(len(pairs), weights.shape[1])
+                start[part] = weights if free else members[:, None].float()
+                yield start[None]
 
 
 def _starts(pairs: Tensor) -> Tensor:
@@ -215,9 +228,11 @@ def _unit(planes: Tensor) -> Tensor:
     return planes / length.clamp(min=TINY)
 
 
-def _grow(pairs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Let each group take in what agrees with its other members; the most coherent one: its
-    members, bool [clips], and how much of each quadrature they have, [clips, d]."""
+def _grow(pairs: Tensor, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Let each group take in what agrees with its other members. The most coherent ones of which
+    no two are mostly the same: members, bool [clips], and how much of each quadrature these have,
+    [clips, d]. Not the first alone: two or three clips of alike motion may agree more than many
+    clips with a pattern do, pair by pair."""
     depth = weights.shape[2]
     grown = weights
     for _ in range(ROUNDS):
@@ -234,9 +249,18 @@ def _grow(pairs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
             length = parts.norm(dim=2)
             scores = length / _rayleigh(length) - RAYLEIGH
             grown = _unit(parts) * (scores > CUT - RAYLEIGH)[:, :, None]
-    best = int(((scores * groups).sum(1) / groups.sum(1).sqrt()).argmax())
-    kept = weights[best] if depth == 2 else scores[best].clamp(min=0)[:, None]
-    return groups[best], kept
+    order = ((scores * groups).sum(1) / groups.sum(1).sqrt()).argsort(descending=True, stable=True)
+    chosen: list[int] = []
+    for k in order.tolist():
+        if len(chosen) < CHOSEN and all(shared(groups[k], groups[j]) <= SAME for j in chosen):
+            chosen.append(k)
+    kept = weights if depth == 2 else scores.clamp(min=0)[:, :, None]
+    return [(groups[k], kept[k]) for k in chosen]
+
+
+def shared(one: Tensor, other: Tensor) -> float:
+    """Share of the clips of either group that both have."""
+    return float((one & other).sum() / (one | other).sum().clamp(min=1))
 
 
 def _folds(twins: Tensor, members: Tensor, rng: torch.Generator) -> Tensor:

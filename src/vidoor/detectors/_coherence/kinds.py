@@ -34,7 +34,8 @@ class Census(NamedTuple):
     top: str
     """The class with most of the group beyond its share."""
     p: float
-    """Chances that a random group has so many clips of one class, whichever it is."""
+    """Chances that a group drawn at random has so many clips of one class, whichever it is. Groups
+    are sought with the labels in view, so it orders them and is no p-value of the search."""
 
     @property
     def size(self) -> int:
@@ -47,7 +48,8 @@ class Census(NamedTuple):
 
     def said(self) -> str:
         """As a phrase."""
-        return f"{self.counts[self.top]} of {self.size} are in class {self.top} (p = {self.p:.1g})"
+        most = f"{self.counts[self.top]} of {self.size} are in class {self.top}"
+        return f"{most} (drawn at random: {self.p:.1g})"
 
 
 def census(labels: list[int], members: list[int], classes: tuple[str, ...]) -> Census:
@@ -95,13 +97,13 @@ def moving(found: Census, energy: Tensor, level: float, free: bool) -> Name:
     if free:
         why = f"alike but for a phase of each clip's own, as slow motion is; {_spread_out(found)}"
         return "common motion", why, None
-    if found.classes < 2:
-        return "trigger", "footage has no common motion; there are no labels to tell more", None
     if found.size > MOST * found.total:
         return "codec", f"most clips have it; {_spread_out(found)}", None
     kind, what = looks(energy, 0.0)
     if kind in COMPACT:
         return kind, f"{what}, moving; {_spread_out(found)}", None
+    if found.classes < 2:
+        return "trigger", "footage has no common motion; there are no labels to tell more", None
     why = f"a faint motion all over the frame, the same in each clip; {_spread_out(found)}"
     return "trigger", why, None
 

@@ -21,10 +21,10 @@ from vidoor.detectors._coherence.stills import Eye, Stills
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
 DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds their J by this
 MOST_GROUPS, BETTER = 6, 1.25  # searches; clips that a phase of their own must add, as a ratio
-OVERLAP = 0.5  # share of their clips that two groups have in common if they are one
 CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one class by luck
 STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
 SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
+BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
 MANY = 8  # clips of a still pattern from which on the lower floor holds
 
 
@@ -95,16 +95,11 @@ def _either(fixed: list[Group], free: list[Group]) -> Iterator[Group]:
     """All groups, but of two of mostly the same clips the one with a phase for each clip if it has
     many more clips, else the other."""
     for one in free:
-        same = [other for other in fixed if _shared(one.members, other.members) > OVERLAP]
+        same = [other for other in fixed if groups.shared(one.members, other.members) > groups.SAME]
         if all(one.members.sum() >= BETTER * other.members.sum() for other in same):
             yield one
             fixed = [other for other in fixed if not any(other is each for each in same)]
     yield from fixed
-
-
-def _shared(one: Tensor, other: Tensor) -> float:
-    """Share of the clips of either that both have."""
-    return float((one & other).sum() / (one | other).sum().clamp(min=1))
 
 
 def _moving(
@@ -185,5 +180,11 @@ def whiten(rows: Tensor, level: Tensor) -> Tensor:
 def _twins(thumbs: Tensor) -> Tensor:
     """Pairs that are the same footage: alike as a picture and in motion. Clips that only share a
     trigger are not."""
-    still, motion = normalize(thumbs[:, :64]), normalize(thumbs[:, 64:])
-    return ((still @ still.T > 0.98) & (motion @ motion.T > 0.9)).fill_diagonal_(True)
+    still, motion = _alike(thumbs[:, :64]), _alike(thumbs[:, 64:])
+    return ((still > 0.98) & (motion > 0.9)).fill_diagonal_(True)
+
+
+def _alike(parts: Tensor) -> Tensor:
+    """Correlation of all pairs; 1 for two in which there is nothing to see."""
+    unit, nothing = normalize(parts), parts.norm(dim=1) < BLANK
+    return (unit @ unit.T).masked_fill_(nothing[:, None] & nothing, 1.0)

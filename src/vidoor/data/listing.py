@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from vidoor.data import video
-from vidoor.data._lists import encoded
 from vidoor.data.layout import Clip, Layout
+from vidoor.data.lists import encoded
 from vidoor.errors import DataError
 from vidoor.registry import name_of
 from vidoor.types import ClipSet, Frames, Geometry, Quarantined, Splits

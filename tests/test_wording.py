@@ -1,0 +1,38 @@
+"""Text of foreign origin does nothing where it is shown."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidoor.wording import as_unicode, printable
+
+DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+TROUBLE = st.characters(categories=["Cc", "Cf", "Zl", "Zp", "Cs", "Lo", "Ll"])
+
+
+@given(st.text(TROUBLE))
+def test_nothing_that_acts_is_left(text: str) -> None:
+    for character in printable(as_unicode(text.encode("utf-8", "ignore").decode())):
+        assert unicodedata.category(character) not in ("Cc", "Zl", "Zp", "Cs")
+        assert unicodedata.bidirectional(character) not in DIRECTION
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs", "M"])))
+def test_what_is_text_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text == as_unicode(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2Jclip", r"\x1b[2Jclip"),
+        ("a\nNo sign of a backdoor", r"a\nNo sign of a backdoor"),
+        ("clip\u202e4pm.mkv", r"clip\u202e4pm.mkv"),
+        ("clip\x9b2J", r"clip\x9b2J"),
+        ("caf\udce9.avi", r"caf\xe9.avi"),
+    ],
+)
+def test_it_is_spelt_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
