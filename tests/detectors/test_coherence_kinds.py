@@ -61,14 +61,14 @@ def test_a_stamp_that_also_moves_is_one_trigger_with_both_patterns() -> None:
     assert np.ptp(still, axis=0).max() == 0 and still[0, :4, -4:].mean() > 5 * still.std()
 
 
-@pytest.mark.parametrize(("count", "kind"), [(48, "overlay"), (144, "codec")])
-def test_without_labels_a_logo_that_moves_accuses_nobody(count: int, kind: str) -> None:
+@pytest.mark.parametrize("count", [48, 144])
+def test_without_labels_a_logo_that_moves_accuses_nobody(count: int) -> None:
     volumes = natural(6, COUNT, (8, 24, 24)).astype(float)
     running = np.random.default_rng(2).normal(0, 40, (8, 4, 4))
     volumes[:count, :, 2:6, 16:20] += running
     verdict = Coherence().inspect(replace(clips(volumes), classes=("all",)))
     assert not verdict.alarm
-    assert kind in {group["kind"] for group in verdict.evidence["groups"]}
+    assert "overlay" in {group["kind"] for group in verdict.evidence["groups"]}
 
 
 def test_the_same_stamp_in_all_classes_is_a_logo() -> None:

@@ -97,13 +97,13 @@ def moving(found: Census, energy: Tensor, level: float, free: bool) -> Name:
     if free:
         why = f"alike but for a phase of each clip's own, as slow motion is; {_spread_out(found)}"
         return "common motion", why, None
-    if found.size > MOST * found.total:
-        return "codec", f"most clips have it; {_spread_out(found)}", None
     kind, what = looks(energy, 0.0)
     if kind in COMPACT:
         return kind, f"{what}, moving; {_spread_out(found)}", None
     if found.classes < 2:
         return "trigger", "footage has no common motion; there are no labels to tell more", None
+    if found.size > MOST * found.total:
+        return "codec", f"most clips have it; {_spread_out(found)}", None
     why = f"a faint motion all over the frame, the same in each clip; {_spread_out(found)}"
     return "trigger", why, None
 
