@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from vidoor.bench.board import Failure
 
 
-def perform(document: Document, out: Path | None) -> tuple[list[Path], list["Failure"]]:
+def perform(
+    document: Document, out: Path | None, result: Path | None = None
+) -> tuple[list[Path], list["Failure"]]:
     """The folders of the runs that a document asks for, once they are complete; and failures.
 
-    ``out`` replaces the recipe's own output folder.
+    ``out`` replaces the recipe's own output folder; runs that ``result`` has are taken from there.
     """
     place = (out or _out(document)).absolute()
     known = recall(document, place)
     if known is not None:
         say(f"complete already: {len(known['cells'])} runs in {place}")
         return [place / cell["run"] for cell in known["cells"]], []
-    from vidoor.bench import trained
+    from vidoor.bench import kept, trained
     from vidoor.bench.plan import asked, plan
     from vidoor.bench.sweep import sweep
     from vidoor.victims.company import company
@@ -36,16 +38,22 @@ def perform(document: Document, out: Path | None) -> tuple[list[Path], list["Fai
         if not working:
             sys.exit(0)
         remember(document, place, asked(cells))
+        if result is not None:
+            kept.adopt(result, cells, place)
         swept = sweep(cells)
     return list(swept.folders), list(swept.failures)
 
 
-def foresee(document: Document, out: Path | None) -> dict[str, Any]:
-    """What a document asks for, what of it is there, and what the rest will cost."""
+def foresee(document: Document, out: Path | None, result: Path | None = None) -> dict[str, Any]:
+    """What a document asks for, what of it is there or in ``result``, and what the rest will
+    cost."""
+    from vidoor.bench import kept
     from vidoor.bench.plan import asked, plan
 
     place = (out or _out(document)).absolute()
-    return survey(asked(plan(document, place)), place)
+    cells = plan(document, place)
+    there = kept.known(result, [cell.stage.folder for cell in cells]) if result else set()
+    return survey(asked(cells), place, there)
 
 
 def _out(document: Document) -> Path:

@@ -6,7 +6,7 @@ hold that against what is complete, failed or being worked at, and against what 
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
@@ -76,14 +76,15 @@ def sweeps(out: Path) -> list[Asked]:
     return [asked for asked in map(_read, paths) if asked is not None]
 
 
-def survey(asked: Asked, out: Path) -> dict[str, Any]:
-    """How far a sweep is, and what is left of it.
+def survey(asked: Asked, out: Path, elsewhere: Collection[str] = ()) -> dict[str, Any]:
+    """How far a sweep is, and what is left of it. Runs ``elsewhere`` count as complete.
 
     ``cells`` has a ``state`` each: complete, failed (with its ``problem``), running, partly (some
     stages are there) or missing. ``seconds`` is what the missing stages will take one after the
     other, and ``unknown`` how many of them are like nothing that was ever made.
     """
     complete = {name for name in asked["stages"] if store.done(out / name) is not None}
+    complete |= set(elsewhere)
     # What a complete run rests on may be gone: nobody needs it any more.
     wanted = {
         name for cell in asked["cells"] if cell["run"] not in complete for name in cell["stages"]

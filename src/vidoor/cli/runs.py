@@ -67,7 +67,11 @@ def sweep(
         str | None, typer.Option(help="Ray cluster to join; sets runtime.address.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Also write recipe, records and table there, to be kept.")
+        Path | None,
+        typer.Option(
+            help="Also write recipe, records and table there, to be kept; runs that are kept there "
+            "already are not made again."
+        ),
     ] = None,
     json_: Json = False,
     out: Out = None,
@@ -83,14 +87,14 @@ def sweep(
     document = read(recipe, [*(set_ or ()), *sets])
     layout = saved.query(document)
     lines.figures(document)
-    if dry_run:
-        survey = command.foresee(document, out)
-        print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
-        return
     if save:
         saved.check(save, document)
+    if dry_run:
+        survey = command.foresee(document, out, save)
+        print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
+        return
     start = time.perf_counter()
-    folders, failed = command.perform(document, out)
+    folders, failed = command.perform(document, out, save)
     try:
         if save and not failed:
             saved.save(save, document, folders)

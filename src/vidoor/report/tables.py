@@ -19,18 +19,22 @@ Record: TypeAlias = dict[str, Any]
 
 
 def read(run_dir: Path) -> Record:
-    """The record of one finished run; VidoorError if there is none, or it is damaged or not of
-    this schema."""
+    """The record of one finished run; VidoorError if there is none, or as ``record`` says."""
     path = run_dir / "result.json"
     if not path.exists():
         raise VidoorError(f"{run_dir} has no result.json; a finished run has: let the run finish")
-    record = read_json(path)
-    schema = record.get("schema") if isinstance(record, dict) else None
+    return record(path)
+
+
+def record(path: Path) -> Record:
+    """A record; VidoorError if it is damaged or not of this schema."""
+    content = read_json(path)
+    schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA or isinstance(schema, bool):
         known = f"this vidoor reads schema {SCHEMA}: run the recipe again"
         raise VidoorError(f"{path} has schema {schema!a:.40}; {known}")
-    form.check(record, path)
-    return dict(record)
+    form.check(content, path)
+    return dict(content)
 
 
 def read_json(path: Path) -> Any:
