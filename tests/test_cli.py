@@ -12,6 +12,7 @@ import pytest
 import torch
 from records import timeless
 
+from vidoor.cli import shared
 from vidoor.data import video
 
 RECIPE = """
@@ -289,3 +290,8 @@ def test_inspect_draws_and_measures(clip, vidoor_command, tmp_path):
 def test_impossible_embeddings_get_one_line(vidoor_command, tmp_path, arguments, line):
     assert line in one_line(vidoor_command(*arguments, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_and_lines_do_nothing_to_a_terminal(capsys):
+    shared.tell("a\x1b]0;owned\x07\nb\u202ec")
+    assert capsys.readouterr().out == "a\\x1b]0;owned\\x07\nb\\u202ec\n"

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from vidoor.audit import work
 from vidoor.audit.command import audit
 from vidoor.detectors.coherence import Coherence
 from vidoor.detectors.neural_cleanse import NeuralCleanse
+from vidoor.detectors.volume_inversion import VolumeInversion
 from vidoor.errors import DataError, VidoorError, WeightsError
 from vidoor.registry import lookup
 from vidoor.victims import victim as victims
@@ -114,10 +116,12 @@ def test_clips_and_model_are_judged_and_the_accused_are_no_clean_clips(
     monkeypatch.setattr(NeuralCleanse, "inspect", noted)
     monkeypatch.setattr(work, "LEAST_SKILL", -9.0)  # it was never trained
     path = run / "stages" / "train-123" / "weights.safetensors"
-    asked = request(clips=poisoned, model=path, out=tmp_path / "out", overrides=QUICK)
+    quiet = [*QUICK, "detector.volume-inversion.ratio=1e9"]
+    asked = request(clips=poisoned, model=path, out=tmp_path / "out", overrides=quiet)
     record = audit(asked)
     done = {check.name: check for check in record.checks}
-    assert done.pop("volume-inversion").state == "impossible"  # in two steps it reaches nothing
+    # In two steps it reaches hardly anything, and has no alarm.
+    assert done.pop("volume-inversion").state == "impossible"
     assert {check.state for check in done.values()} == {"done"}
     assert {"coherence", "activation-clustering", "spectral-signatures", "nc"} <= set(done)
     assert seen == [72 - len(planted)]
@@ -166,6 +170,25 @@ def test_an_accuser_whose_own_budget_is_spent_clears_nothing(
     (check,) = [one for one in record.checks if one.name == "volume-inversion"]
     assert check.state == "impossible" and "10 passes were spent" in check.reason
     assert (record.verdict.exit, record.not_done) == (2, ("volume-inversion",))
+
+
+def test_an_alarm_counts_however_few_classes_were_reached(
+    run: Path, clean: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """A strong shortcut beside classes that are hard to reach is what a backdoor looks like."""
+    monkeypatch.setattr(work, "LEAST_SKILL", -9.0)
+    inspect = VolumeInversion.inspect
+
+    def alarmed(self, victim, clips):
+        verdict = inspect(self, victim, clips)
+        assert 2 * len(verdict.evidence["not_reached"]) > len(verdict.ids)
+        return replace(verdict, alarm=True, scores=(9.0, 0.0, 0.0, 0.0))
+
+    monkeypatch.setattr(VolumeInversion, "inspect", alarmed)
+    path = run / "stages" / "train-123" / "weights.safetensors"
+    record = audit(request(clips=clean, model=path, out=tmp_path / "out", overrides=QUICK))
+    assert (record.verdict.exit, record.not_done) == (1, ())
+    assert [finding.check for finding in record.findings] == ["volume-inversion"]
 
 
 def test_a_model_that_knows_nothing_of_the_clips_is_not_accused(

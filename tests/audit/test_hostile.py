@@ -20,13 +20,15 @@ ORDER = "\x1b]0;owned\x07\x1b[2J"
 FORGED = "\nNo sign of a backdoor in 9 clips"
 TURNED = "\u202e4pm"
 FORMULA = "=2+5+cmd|calc"
+SECOND = "a;=2+5;＝2"
+"""Formulas where semicolons divide cells."""
 
 
 @pytest.fixture
 def named(poisoned: Path, planted, tmp_path: Path) -> Path:
     """The poisoned set, with names for its clips that do something where they are shown."""
     copy = shutil.copytree(poisoned, tmp_path / "named")
-    for clip, name in zip(sorted(planted), (ORDER, FORGED, TURNED, FORMULA), strict=False):
+    for clip, name in zip(sorted(planted), (ORDER, FORGED, TURNED, FORMULA, SECOND), strict=False):
         (copy / clip).rename((copy / clip).with_name(f"{name}.mkv"))
     (copy / "zebra").mkdir()
     for clip in (copy / sorted(planted)[0]).parent.glob("0*.mkv"):
@@ -54,7 +56,9 @@ def test_no_cell_is_a_formula_and_the_list_is_exact(named: Path, tmp_path: Path)
     with (out / "suspicious.csv").open(newline="", encoding="utf-8") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     texts = [cell for cell in cells if not cell.lstrip("-").replace(".", "").isdigit()]
-    assert record.suspicious and not [text for text in texts if text[:1] in tuple("=+-@")]
+    assert record.suspicious and [text for text in texts if "a;'=2+5;'＝2" in text]
+    parts = [part for text in texts for part in text.split(";")]
+    assert not [part for part in parts if part[:1] in tuple("=+-@＝＋－＠")]
     assert not [cell for cell in cells if set(cell) & {"\x1b", "\n", "\u202e"}]
     kept = sources.find(
         shutil.copy(out / "clean.csv", named / "clean.csv"),

@@ -1,11 +1,12 @@
 """Sweeps that go on where a saved result ends, in a folder that has nothing of it."""
 
 import json
+from threading import Thread
 
 import pytest
 
 from vidoor.bench import command, store
-from vidoor.errors import VidoorError
+from vidoor.errors import DataError, VidoorError
 from vidoor.report import saved
 
 
@@ -66,6 +67,29 @@ def test_a_record_that_is_not_of_its_run_is_one_line(tiny, result, tmp_path, mak
     spoilt = make(json.loads(path.read_text()))
     path.write_text(spoilt if isinstance(spoilt, str) else json.dumps(spoilt))
     with pytest.raises(VidoorError, match=path.stem) as caught:
+        command.perform(tiny("grid.seeds=2"), tmp_path / "runs", result)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_another_process_takes_over_is_waited_for(tiny, result, tmp_path):
+    document, runs = tiny("grid.seeds=2"), tmp_path / "runs"
+    folder = runs / next((result / "records").iterdir()).stem
+    folder.mkdir(parents=True)
+    with store.locked(folder) as ours:
+        assert ours
+        other = Thread(target=command.perform, args=(document, runs, result))
+        other.start()
+        other.join(2)
+        assert other.is_alive() and not store.done(folder)
+    other.join(60)
+    assert store.done(folder) and not (runs / "stages").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tiny, result, tmp_path):
+    path = next((result / "records").iterdir())
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / path.stem).write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written") as caught:
         command.perform(tiny("grid.seeds=2"), tmp_path / "runs", result)
     assert "\n" not in str(caught.value)
 

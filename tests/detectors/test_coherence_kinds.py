@@ -56,6 +56,7 @@ def test_a_stamp_that_also_moves_is_one_trigger_with_both_patterns() -> None:
     (first, *others) = verdict.evidence["groups"]
     assert (first["kind"], first["moves"]) == ("trigger", False)
     assert not [group for group in others if group["kind"] == "trigger"]
+    assert verdict.evidence["phases"] == ("fixed", "fixed")
     moved, still = verdict.evidence["templates"]
     assert np.corrcoef(moved.ravel(), moving.ravel())[0, 1] > 0.5
     assert np.ptp(still, axis=0).max() == 0 and still[0, :4, -4:].mean() > 5 * still.std()
@@ -136,6 +137,7 @@ def test_a_phase_of_its_own_for_each_clip() -> None:
     verdict = inspect(volumes, labels(chosen))
     (first, *_) = verdict.evidence["groups"]
     assert (first["kind"], first["target"], first["phase"]) == ("trigger", "b", "free")
+    assert verdict.evidence["phases"] == ("free", "free")
     assert flagged(verdict) == set(chosen)
 
 

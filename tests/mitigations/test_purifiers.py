@@ -217,7 +217,7 @@ class TestNotch:
         added = np.cos(phase) * real + np.sin(phase) * imaginary
         still = noise(1, 3, 16, 16).clamp(80, 170).expand(4, 3, 16, 16)
         clip = (still + torch.from_numpy(added)[:, None]).round().byte()
-        verdict = said(templates=np.stack([real, imaginary]), groups=[{"phase": "free"}])
+        verdict = said(templates=np.stack([real, imaginary]), phases=("free", "free"))
         mended = Notch()(victim(), CLEAN, verdict=verdict)
         for one in mended.purifiers:
             clip = one.purify(clip)
@@ -234,6 +234,17 @@ class TestNotch:
             assert torch.equal(mended(batch), plain(seen))
             assert not torch.equal(mended(batch), plain(batch))
             assert mended.layers() == plain.layers()
+
+    @pytest.mark.parametrize("phases", [("fixed",), ("fixed", "free")])
+    def test_only_patterns_with_a_phase_of_their_own_have_mirror_images(self, phases):
+        pattern = np.random.default_rng(0).normal(0, 20, (4, 16, 16)).astype(np.float32)
+        # Common motion, which footage has as well, is a group with a phase for each clip.
+        groups = [{"kind": "common motion", "phase": "free"}]
+        verdict = said(templates=np.stack([pattern] * len(phases)), phases=phases, groups=groups)
+        mended = Notch()(victim(), CLEAN, verdict=verdict)
+        assert [one.signed for one in mended.purifiers] == [phase == "free" for phase in phases]
+        mirrored = (CLEAN.read(0) - torch.from_numpy(pattern)[:, None]).clamp(0, 255).byte()
+        assert mended.purifiers[0].amplitude(mirrored) == 0
 
     def test_without_a_template_it_changes_nothing(self):
         plain, batch = victim(), to_batch(CLEAN.read(0)[None])

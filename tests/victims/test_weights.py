@@ -161,6 +161,12 @@ def test_scripts_archives_and_other_files_are_refused(tmp_path):
         ({"a": torch.eye(3).to_sparse()}, "'a' is a tensor that is sparse"),
         ({"a": torch.zeros(3, dtype=torch.complex64)}, "'a' is a tensor that is complex"),
         ({"a": torch.tensor([1.0, torch.nan])}, "'a' is a tensor that is not finite"),
+        ({"a": torch.zeros(2).to(torch.float8_e4m3fn)}, "'a' is a tensor that is of float8_e4m3fn"),
+        ({"a": torch.zeros(1).expand(10**13)}, "'a' is a tensor that is larger than its numbers"),
+        (
+            {"a": torch.nested.nested_tensor([torch.zeros(1)] * 2, layout=torch.jagged)},
+            "'a' is a tensor that is nested",
+        ),
     ],
 )
 def test_files_of_other_things_are_refused(tmp_path, content, message):

@@ -6,6 +6,7 @@ below the folder of the clips; ``suspicious.csv`` the accused ones, with reasons
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +28,9 @@ from vidoor.report import figures
 from vidoor.wording import printable
 
 RECORD, SARIF, PAGE = "audit.json", "audit.sarif", "index.html"
+FORMULA = re.compile("(?:^|(?<=;)) *(?=[-=+@＝＋－＠])")
+"""Where a spreadsheet would begin a formula."""
+
 CLEAN, SUSPICIOUS = "clean.csv", "suspicious.csv"
 ARRAYS, PICTURE = "pattern.npz", "pattern.png"
 
@@ -133,9 +137,8 @@ def _suspicious(record: Record) -> bytes:
 
 
 def _cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    shown = printable(text)
-    return f"'{shown}" if shown[:1] in tuple("=+-@") else shown
+    """Text that no spreadsheet takes for a formula, whether commas or semicolons divide cells."""
+    return FORMULA.sub("'", printable(text))
 
 
 def _thumbnails(record: Record, work: Work) -> list[str]:

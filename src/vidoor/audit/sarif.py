@@ -115,7 +115,7 @@ def _result(
 ) -> dict[str, Any]:
     """A result about the first of ``places``; the others share what is said of it."""
     first, *others = [{"physicalLocation": {"artifactLocation": place}} for place in places]
-    about = "\n".join([rule, *(place["uri"] for place in places)])
+    about = "\n".join([rule, kind, *(place["uri"] for place in places)])
     return {
         "ruleId": rule,
         "kind": kind,

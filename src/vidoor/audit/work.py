@@ -153,7 +153,7 @@ def _ask(work: Work, check: Check) -> None:
     """One check. What the user could mend costs that check, or, if it accuses clips, the audit."""
     try:
         found = _verdict(work, check)
-        if check.accuses and (why := _unheard(found)):
+        if check.accuses and not found.alarm and (why := _unheard(found)):
             raise DataError(why)
         work.verdicts[check.name] = found
         say(f"{check.name}: {'ALARM' if found.alarm else 'no alarm'}")
@@ -165,7 +165,7 @@ def _ask(work: Work, check: Check) -> None:
 
 
 def _unheard(verdict: Verdict) -> str:
-    """Why a verdict clears nothing although it was given; empty if it has looked at everything."""
+    """Why a verdict without an alarm clears nothing; empty if it has looked at everything."""
     if verdict.evidence.get("budget") == "spent":
         return verdict.calibration
     missed, classes = len(verdict.evidence.get("not_reached", ())), len(verdict.ids)

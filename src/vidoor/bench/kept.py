@@ -1,20 +1,22 @@
 """Runs that a result folder has already, taken over by a sweep that asks for them.
 
-A result (see ``report.saved``) holds the record of every run under its id, and an id tells all that
-a run depends on. So a sweep that is saved there goes on where another one ended, on whatever
-machine that was: what it takes over is the record and its page, not the stages behind it.
+A result (see ``report.saved``) holds the record of every run under its id, which tells what the run
+depends on (options, data, revisions). So a sweep that is saved there goes on where another one
+ended, on whatever machine: it takes over the record and draws the page, without the stages behind.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from vidoor.bench import store
 from vidoor.bench.evaluate import RECIPE
 from vidoor.bench.plan import Cell
-from vidoor.errors import VidoorError
+from vidoor.bench.sweep import PAUSE
+from vidoor.errors import DataError, VidoorError
 from vidoor.files import write_text
 from vidoor.progress import say
-from vidoor.recipe import dumps
+from vidoor.recipe import Recipe, dumps
 from vidoor.report import tables
 from vidoor.report.page import write_page
 from vidoor.report.saved import RECORDS
@@ -26,23 +28,34 @@ def known(result: Path, runs: Sequence[str]) -> set[str]:
 
 
 def adopt(result: Path, cells: Sequence[Cell], out: Path) -> None:
-    """Make complete folders of runs below ``out`` from the records of a result folder."""
-    missing = {cell.stage.folder: cell for cell in cells if not store.done(out / cell.stage.folder)}
-    found = known(result, list(missing))
-    for run in sorted(found):
-        folder = out / run
-        folder.mkdir(parents=True, exist_ok=True)
-        with store.locked(folder) as ours:
-            if not ours:  # the sweep finds out what the other process makes of it
-                continue
-            store.tidy(folder)
-            (folder / store.ERROR).unlink(missing_ok=True)
-            write_text(folder / RECIPE, dumps(missing[run].recipe))
-            write_text(folder / store.RESULT, tables.read_text(_path(result, run)))
-            write_page(folder)
-            store.finish(folder, {}, adopted=str(result))
+    """Make complete folders of runs below ``out`` from the records of a result folder. VidoorError
+    if a record is damaged, or a folder cannot be written."""
+    recipes = {cell.stage.folder: cell.recipe for cell in cells}
+    missing = [run for run in recipes if not store.done(out / run)]
+    for run in sorted(found := known(result, missing)):
+        try:
+            _take(_path(result, run), recipes[run], out / run)
+        except OSError as error:
+            why = f"{out / run} cannot be written ({error.strerror or error})"
+            raise DataError(f"{why}; make room, or give another folder with --out") from None
     if found:
         say(f"taken over from {result}: {len(found)} runs")
+
+
+def _take(record: Path, recipe: Recipe, folder: Path) -> None:
+    """The folder of one run. Another process may be at it, and may do the same: then it does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while not store.done(folder):
+        with store.locked(folder) as ours:
+            if ours and not store.done(folder):
+                store.tidy(folder)
+                (folder / store.ERROR).unlink(missing_ok=True)
+                write_text(folder / RECIPE, dumps(recipe))
+                write_text(folder / store.RESULT, tables.read_text(record))
+                write_page(folder)
+                store.finish(folder, {}, adopted=str(record))
+        if not ours:
+            time.sleep(PAUSE)
 
 
 def _path(result: Path, run: str) -> Path:

@@ -10,7 +10,7 @@ import typer
 
 from vidoor.bench import command
 from vidoor.bench.status import survey, sweeps
-from vidoor.cli.shared import Json, Out, Set, app, print_json, rendered
+from vidoor.cli.shared import Json, Out, Set, app, print_json, rendered, tell
 from vidoor.document import read
 from vidoor.errors import RecipeError
 from vidoor.progress import console, say
@@ -50,7 +50,7 @@ def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: boo
             print_json(found)
         else:
             typer.echo(rendered(summary.headline(found)))
-            typer.echo(f"report: {found['report']}")
+            tell(f"report: {found['report']}")
     _leave(failed)
 
 
@@ -91,7 +91,7 @@ def sweep(
         saved.check(save, document)
     if dry_run:
         survey = command.foresee(document, out, save)
-        print_json(survey) if json_ else typer.echo(summary.states(survey, every=True))
+        print_json(survey) if json_ else tell(summary.states(survey, every=True))
         return
     start = time.perf_counter()
     folders, failed = command.perform(document, out, save)
@@ -103,7 +103,7 @@ def sweep(
             seconds = time.perf_counter() - start
             print_json(_outcome(document, folders, failed, rows) | {"seconds": seconds})
         elif rows:
-            typer.echo(tables.render(rows, "md", layout).rstrip("\n"))
+            tell(tables.render(rows, "md", layout).rstrip("\n"))
     finally:
         _leave(failed)
 
@@ -149,7 +149,7 @@ def status(runs: Path, json_: Json = False) -> None:
         print_json(surveys)
     else:
         told = [summary.states(survey, every=False) for survey in surveys]
-        typer.echo("\n\n".join(told) or f"{runs}: no sweep was started here")
+        tell("\n\n".join(told) or f"{runs}: no sweep was started here")
 
 
 @app.command()
@@ -203,7 +203,7 @@ def report(
         paper=paper or (),
     )
     text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
-    typer.echo(text.rstrip("\n"))
+    tell(text.rstrip("\n"))
     for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
         if (folder / "result.json").exists() and not (folder / "report.html").exists():
             say(f"page: {write_page(folder)}")

@@ -43,6 +43,11 @@ def print_flat(document: dict[str, Any]) -> None:
         typer.echo(printable(f"{key}: {text}"))
 
 
+def tell(text: str) -> None:
+    """Lines on standard output; names in them may be anyone's."""
+    typer.echo("\n".join(map(printable, text.split("\n"))))
+
+
 def rendered(table: Table) -> str:
     """A table as text, fit for the terminal that there is."""
     with console.capture() as capture:

@@ -59,7 +59,7 @@ class Coherence:
     """
 
     needs_victim: ClassVar[bool] = False
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     fpr: float = 0.001
     """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5."""
@@ -201,6 +201,7 @@ def _evidence(
     volumes = [one.volumes for one in triggers if one.volumes is not None]
     if volumes:
         templates = torch.cat(volumes).numpy()
-        evidence |= {"template": templates[0]}
+        phases = tuple(phase for one in triggers for phase in one.phases)
+        evidence |= {"template": templates[0], "phases": phases}
         evidence |= {"templates": templates} if len(templates) > 1 else {}
     return evidence

@@ -91,7 +91,7 @@ class Notch:
     much of it is in a clip cannot be told from them.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     given: ClassVar[tuple[str, ...]] = ("verdict",)
     verdict_of: ClassVar[Literal["dataset"]] = "dataset"
@@ -104,9 +104,11 @@ class Notch:
         """A copy of ``victim`` that purifies the clips it is given. DataError if the templates are
         not of their size."""
         found = verdict.evidence.get("templates", [verdict.evidence.get("template")])
-        free = any(group.get("phase") == "free" for group in verdict.evidence.get("groups", ()))
+        patterns = [np.asarray(one, np.float64) for one in found if one is not None]
+        phases = verdict.evidence.get("phases", ["fixed"] * len(patterns))
         templates = [
-            Template(np.asarray(one, np.float64), signed=free) for one in found if one is not None
+            Template(pattern, signed=phase == "free")
+            for pattern, phase in zip(patterns, phases, strict=True)
         ]
         if not templates:
             say("notch: the verdict holds no template, so clips stay as they are")

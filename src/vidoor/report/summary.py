@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidoor.report.tables import read_json
+from vidoor.wording import printable
 
 HEADLINE = ("clean_acc", "acc", "asr", "psnr", "ssim")
 """The numbers that a table shows first."""
@@ -52,7 +53,7 @@ def headline(document: Mapping[str, Any]) -> Table:
     """The numbers of ``summary`` for a terminal."""
     runs, deviations = document["n"], document.get("sd", {})
     spread = f": mean ± sd over {runs} seeds" if runs > 1 else ""
-    table = Table(title=Text(document["name"] + spread))
+    table = Table(title=Text(printable(document["name"]) + spread))
     table.add_column("what")
     table.add_column("value", justify="right")
     flagged = document["flagged"] or {}

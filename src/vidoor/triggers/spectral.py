@@ -113,8 +113,9 @@ class Spectral(ABC):
 
         The paper's attack has none; WaNet's is carried over: a victim that sees other bands keep
         their label learns the band itself. The band is drawn by ``seed`` (0 or more) from those of
-        the same transform that share no index with the trigger's; rows, columns and RMS are the
-        trigger's own. TriggerError if there is no other band.
+        the same transform that share no index with the trigger's: as many as fit beside it, of DWT
+        and RT two to four. Rows, columns and RMS are the trigger's own. TriggerError if there is
+        no other band.
         """
         geometry = _geometry(clip)
         length = _length(self, geometry)

@@ -140,16 +140,27 @@ def _tensors(content: Any, path: Path) -> State:
     return {name.removeprefix(prefix) if wrapped else name: content[name] for name in content}
 
 
+PLAIN = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+}
+"""Types of numbers that parameters and buffers have."""
+
+
 def _oddity(tensor: Tensor) -> str | None:
     """What keeps a tensor from being a parameter, if anything does."""
+    if tensor.is_nested:
+        return "nested"
     if tensor.is_meta:
         return "empty (on the meta device)"
     if tensor.layout is not torch.strided:
         return "sparse"
     if tensor.is_quantized:
         return "quantised"
-    if tensor.is_complex():
-        return "complex"
+    if tensor.dtype not in PLAIN:
+        return "complex" if tensor.is_complex() else f"of {str(tensor.dtype).split('.')[-1]}"
+    if tensor.nbytes > tensor.untyped_storage().nbytes():
+        return "larger than its numbers in the file"
     return None if bool(tensor.isfinite().all()) else "not finite"
 
 

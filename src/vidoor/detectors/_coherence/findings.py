@@ -33,6 +33,7 @@ class Found(NamedTuple):
     members: list[int]
     scores: Tensor  # of all clips
     volumes: Tensor | None  # the patterns of a trigger, grey levels, [1 to 3, T, H, W]
+    phases: tuple[str, ...]  # of each of them: "fixed", or "free" in each clip
 
     @property
     def trigger(self) -> bool:
@@ -51,7 +52,7 @@ class Found(NamedTuple):
             "members": [suspects.ids[i] for i in self.members],
             "classes": {suspects.classes[c]: k for c, k in sorted(labels.items())},
             "target": self.target,
-            "phase": "free" if isinstance(self.what, Group) and self.what.free else "fixed",
+            "phase": _phase(self.what),
             "moves": group,
         }
 
@@ -79,7 +80,12 @@ def name(
         energy, fineness = stills.place(what.members, what.template)
         kind, why, sent = kinds.still(census, energy, fineness, lead.apart, lead.certain)
         volumes = _sheet(suspects, scores, members) if kind == "trigger" else None
-    return Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes)
+    phases = () if volumes is None else (_phase(what),) * len(volumes)
+    return Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
+
+
+def _phase(what: Group | Stamp) -> str:
+    return "free" if isinstance(what, Group) and what.free else "fixed"
 
 
 def _above(scores: Tensor, threshold: float) -> list[int]:
@@ -105,14 +111,14 @@ def _relaxed(
 def distinct(named: Sequence[Found]) -> list[Found]:
     """Triggers first, then by coherence; no two of mostly the same clips. Of these a trigger that
     was found standing still gets the pattern in which it was found moving, too."""
-    known: list[Found] = []
+    known: list[list[Found]] = []
     for one in sorted(named, key=lambda one: (not one.trigger, -one.what.coherence())):
-        place = next((k for k, old in enumerate(known) if _same(one, old)), None)
-        if place is None:
-            known.append(one)
-        elif isinstance(known[place].what, Stamp) and isinstance(one.what, Group):
-            known[place] = _with_motion(known[place], one)
-    return known
+        alike = next((finds for finds in known if _same(one, finds[0])), None)
+        if alike is None:
+            known.append([one])
+        else:
+            alike.append(one)
+    return [_with_motion(*finds) for finds in known]
 
 
 def _same(one: Found, old: Found) -> bool:
@@ -120,10 +126,15 @@ def _same(one: Found, old: Found) -> bool:
     return both >= SAME * min(len(one.members), len(old.members))
 
 
-def _with_motion(still: Found, moving: Found) -> Found:
-    if still.volumes is None or moving.volumes is None or not moving.trigger:
-        return still
-    return still._replace(volumes=torch.cat([moving.volumes, still.volumes]))
+def _with_motion(first: Found, *others: Found) -> Found:
+    moving = (one for one in others if one.trigger and isinstance(one.what, Group))
+    found = next(moving, None)
+    if found is None or isinstance(first.what, Group):
+        return first
+    if found.volumes is None or first.volumes is None:
+        return first
+    volumes = torch.cat([found.volumes, first.volumes])
+    return first._replace(volumes=volumes, phases=found.phases + first.phases)
 
 
 def joint(triggers: Sequence[Found]) -> tuple[Tensor, float]:
