@@ -29,14 +29,16 @@ def searched(found: torch.Tensor, labels: torch.Tensor) -> Group:
     return groups.search(spectra, View(groups.gram(spectra, probe), probe, labels), False, rng)
 
 
-@pytest.mark.parametrize(("count", "strength"), [(10, 0.26), (12, 0.24)])
-def test_a_few_moved_clips_are_found_in_their_class(count, strength):
+@pytest.mark.parametrize(
+    ("count", "strength", "seed"), [(14, 0.22, 2), (14, 0.22, 3), (12, 0.23, 3)]
+)
+def test_a_few_moved_clips_are_found_in_their_class(count, strength, seed):
     """Of 1,500 clips they are too few for eigenvectors and nearest neighbours, of 150 not."""
     moved = list(range(0, 10 * count, 10))
-    found = rows(1500, moved, strength, seed=1)
+    found = rows(1500, moved, strength, seed)
     group = searched(found, torch.arange(1500) % 10)
     assert group.members.nonzero()[:, 0].tolist() == moved
-    assert searched(found, torch.zeros(1500)).coherence() < 0.9 * group.coherence()
+    assert searched(found, torch.zeros(1500)).coherence() < 0.5 * group.coherence()
 
 
 def made_of(*members: int, free: bool) -> Group:
