@@ -111,19 +111,19 @@ def _measured(run: Callable[[ClipSet], object], count: int, unavoidable: int) ->
     }
 
 
-def noise(count: int) -> ClipSet:
+def noise(count: int, geometry: Geometry = GEOMETRY) -> ClipSet:
     """Clips of noise, each made when it is read."""
 
     def read(index: int) -> torch.Tensor:
         rng = torch.Generator().manual_seed(index)
-        frames, height, width = GEOMETRY
+        frames, height, width = geometry
         return torch.randint(256, (frames, 3, height, width), generator=rng, dtype=torch.uint8)
 
     return ClipSet(
         ids=tuple(map(str, range(count))),
         labels=tuple(index % CLASSES for index in range(count)),
         classes=tuple(f"class {label}" for label in range(CLASSES)),
-        geometry=GEOMETRY,
+        geometry=geometry,
         read=read,
     )
 

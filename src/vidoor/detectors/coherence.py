@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from vidoor.data.ahead import ahead
 from vidoor.detectors._coherence.findings import Found, distinct, joint, name, ranked, same_footage
 from vidoor.detectors._coherence.groups import Group
 from vidoor.detectors._coherence.search import Lead, Leads, Seen, search, see, whiten
@@ -174,7 +175,8 @@ class _Rater:
 
     def __call__(self, part: range) -> Tensor:
         """Scores of some of the ``clips``, [clips, patterns]."""
-        return torch.stack([self._rate(self.read(self.clips[place])) for place in part])
+        clips = ahead(self.read, (self.clips[place] for place in part))
+        return torch.stack([self._rate(clip) for clip in clips])
 
     def _rate(self, clip: Tensor) -> Tensor:
         one = look(clip, self.through)

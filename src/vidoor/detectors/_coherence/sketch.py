@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vidoor.data.ahead import ahead
 from vidoor.detectors._coherence.views import Lens, Look, look
 
 COLUMNS = 64
@@ -38,8 +39,8 @@ def learn(
     names: dict[int, bytes] = {}
     slots: dict[bytes, int] = {}
     held: list[Tensor] = []
-    for index in part:
-        seen = look(read(index), through)
+    for index, clip in zip(indices := list(part), ahead(read, indices), strict=True):
+        seen = look(clip, through)
         names[index] = seen.name
         if seen.name in slots:
             continue
