@@ -1,7 +1,8 @@
 """What a pattern is, who carries it, and what it looks like: from leads to evidence."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from vidoor.detectors._coherence.groups import SAME, TINY, Group
 from vidoor.detectors._coherence.search import Lead
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Stills
-from vidoor.detectors._coherence.views import moving
+from vidoor.detectors._coherence.views import luminance, moving
 from vidoor.types import ClipSet
 
 SHOWN = 32  # clips that a template is made of
@@ -71,17 +72,24 @@ def name(
         members = _above(scores, threshold) or inside
     members = ranked(scores, members)
     census = kinds.census(list(suspects.labels), members, suspects.classes)
-    volumes = None
     if isinstance(what, Group):
-        volumes = _patterns(suspects, scores, members, what.free)
-        energy = volumes.square().mean((0, 1))
-        kind, why, sent = kinds.moving(census, energy, lead.certain, what.free)
+        # Clips are read again for it, so only where it is looked at: not of common motion.
+        pattern: Callable[[], Tensor] = cache(
+            partial(_patterns, suspects, scores, members, what.free)
+        )
+        kind, why, sent = kinds.moving(census, lambda: _energy(pattern()), lead.certain, what.free)
     else:
+        pattern = partial(_sheet, suspects, scores, members)
         energy, fineness = stills.place(what.members, what.template)
         kind, why, sent = kinds.still(census, energy, fineness, lead.apart, lead.certain)
-        volumes = _sheet(suspects, scores, members) if kind == "trigger" else None
+    volumes = pattern() if kind == "trigger" else None
     phases = () if volumes is None else (_phase(what),) * len(volumes)
     return Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
+
+
+def _energy(volumes: Tensor) -> Tensor:
+    """Where patterns are, [H, W]."""
+    return volumes.square().mean((0, 1))
 
 
 def _phase(what: Group | Stamp) -> str:
@@ -171,7 +179,7 @@ def _patterns(suspects: ClipSet, scores: Tensor, members: list[int], free: bool)
     A busy clip counts less, and a bin as far as its mean stands out of its own uncertainty.
     """
     sure = [i for i in members if scores[i] > 0.5 * scores[members].median()][:SHOWN]
-    spectra = torch.stack([moving(suspects.read(clip))[1] for clip in sure])
+    spectra = torch.stack([moving(luminance(suspects.read(clip))) for clip in sure])
     weight = spectra.abs().flatten(1).median(1).values.clamp(min=TINY) ** -2
     weight = (weight / weight.sum())[:, None, None, None]
     if free:
@@ -205,7 +213,7 @@ def _sheet(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
     frame has it: the difference of mean luminance, so scenery shows where members are few."""
     outside = ranked(-scores, [i for i in range(len(scores)) if i not in set(members)])[:SHOWN]
     mean = [
-        torch.stack([moving(suspects.read(i))[0].mean(0) for i in part]).mean(0)
+        torch.stack([luminance(suspects.read(i)).mean(0) for i in part]).mean(0)
         for part in (members[:SHOWN], outside or members[:SHOWN])
     ]
     return (mean[0] - mean[1]).expand(1, suspects.geometry.frames, -1, -1).clone()

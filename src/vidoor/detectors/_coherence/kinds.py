@@ -5,6 +5,7 @@ clips of all classes, as many as they have.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from math import exp, lgamma, log
 from typing import NamedTuple
 
@@ -89,15 +90,15 @@ def still(found: Census, energy: Tensor, fineness: float, apart: bool, level: fl
     return kind, f"{what}; {_spread_out(found)}", None
 
 
-def moving(found: Census, energy: Tensor, level: float, free: bool) -> Name:
+def moving(found: Census, energy: Callable[[], Tensor], level: float, free: bool) -> Name:
     """Kind, reason and target of a pattern that moves the same way in all its clips, or, ``free``,
-    with a phase of its own in each."""
+    with a phase of its own in each. ``energy`` is where it is, [h, w], if that is asked for."""
     if found.moved(level):
         return "trigger", f"moved to class {found.top}: {found.said()}", found.top
     if free:
         why = f"alike but for a phase of each clip's own, as slow motion is; {_spread_out(found)}"
         return "common motion", why, None
-    kind, what = looks(energy, 0.0)
+    kind, what = looks(energy(), 0.0)
     if kind in COMPACT:
         return kind, f"{what}, moving; {_spread_out(found)}", None
     if found.classes < 2:

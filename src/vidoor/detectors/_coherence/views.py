@@ -61,19 +61,24 @@ def lens(geometry: Geometry, count: int, memory: float, rng: torch.Generator) ->
 
 def look(clip: Tensor, through: Lens) -> Look:
     """What there is to see of a clip, uint8 [T, 3, H, W]."""
-    volume, spectrum = moving(clip)
+    volume = luminance(clip)
     mean = torch.einsum("kc,chw->khw", torch.tensor(COLOURS), clip.float().mean(0))
     small = adaptive_avg_pool2d(volume, SIDE).flatten(1)
     still = small.mean(0)
     return Look(
         blake2b(clip.flatten().numpy().data, digest_size=16).digest(),
-        spectrum.flatten()[through.keep],
+        moving(volume).flatten()[through.keep],
         adaptive_avg_pool2d(mean, through.grid),
         torch.cat([still - still.mean(), (small - still).flatten()]),
     )
 
 
-def moving(clip: Tensor) -> tuple[Tensor, Tensor]:
-    """Luminance in grey levels, [T, H, W], and the spectrum of its difference along t, y and x."""
-    volume = torch.einsum("tchw,c->thw", clip.float(), torch.tensor(COLOURS[0]))
-    return volume, rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
+def luminance(clip: Tensor) -> Tensor:
+    """Grey levels, [T, H, W], of a clip, uint8 [T, 3, H, W]."""
+    volume: Tensor = torch.einsum("tchw,c->thw", clip.float(), torch.tensor(COLOURS[0]))
+    return volume
+
+
+def moving(volume: Tensor) -> Tensor:
+    """The spectrum of a volume's difference along t, y and x."""
+    return rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
