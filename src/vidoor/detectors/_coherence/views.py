@@ -81,4 +81,5 @@ def luminance(clip: Tensor) -> Tensor:
 
 def moving(volume: Tensor) -> Tensor:
     """The spectrum of a volume's difference along t, y and x."""
-    return rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
+    spectrum: Tensor = rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
+    return spectrum
