@@ -155,7 +155,8 @@ def test_how_often_it_accuses_what_is_clean_is_told_as_far_as_it_was_tried() -> 
 
 def test_what_is_told_is_what_was_measured() -> None:
     results = Path(__file__).parents[2] / "results"
-    records = [json.loads(file.read_text()) for file in results.glob("detectors/records/*.json")]
+    files = [*results.glob("detectors/records/*.json"), *results.glob("models/records/*.json")]
+    records = [json.loads(file.read_text()) for file in files]
     clean = {
         (record["victim"]["kind"], record["seed"]): found["control"]["alarm"]
         for record in records
