@@ -84,14 +84,15 @@ class Poisoner(LabelRule):
         """VidoorError now, rather than in mid-run, if the trigger, its noise where that is asked
         for, or the codec does not fit the clips."""
         preflight(trigger, clips)
-        if self.cross_ratio and not hasattr(trigger, "noisy"):
+        noisy = getattr(trigger, "noisy", None)
+        if self.cross_ratio and noisy is None:
             raise RecipeError(
                 f"poisoning.cross_ratio = {self.cross_ratio:g} asks for a trigger that has noise, "
                 f"such as wanet, and {type(trigger).__name__} has none; take another trigger, or "
                 "leave cross_ratio out"
             )
-        if self.cross_ratio:
-            preflight(lambda clip: trigger.noisy(clip, 0), clips)  # type: ignore[attr-defined]
+        if self.cross_ratio and noisy is not None:
+            preflight(lambda clip: noisy(clip, 0), clips)
         if self.publication is not None:
             self.publication.check(clips.geometry)
 
