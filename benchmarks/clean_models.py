@@ -6,7 +6,7 @@
 Each line of FILE is one victim, trained on embedded clips of 8×32×32, and what the detector, with
 its usual options, says of it; victims that are in it already are not made again, unless the
 detector has another ``revision``. Printed, and written beside FILE as ``.md``, are accuracy, alarms
-with their 95 % bound (Clopper and Pearson), and the highest score, above 2.2 an alarm.
+with their 95 % bound (Clopper and Pearson), and the highest score, above 2 an alarm.
 """
 
 import argparse

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -130,12 +129,10 @@ def test_labels_lower_the_threshold_to_what_other_classes_reach(verdict: Verdict
     labels = tuple(int(i < POISONED) for i in range(COUNT))
     again = Coherence().inspect(clips(poisoned(0), labels))
     # Where it is looked for depends on the classes, what is found does not.
-    assert np.corrcoef(again.scores, verdict.scores)[0, 1] > 0.99
-    others = max(score for score, label in zip(again.scores, labels, strict=True) if not label)
-    chance = NormalDist().inv_cdf(1 - Coherence().fpr)
-    knee = groups.KNEE * float(np.median(again.scores[:POISONED]))
-    assert again.threshold == pytest.approx(max(chance, min(others, knee)))
+    moved, before = (np.array(one.scores)[:POISONED] for one in (again, verdict))
+    assert np.corrcoef(moved, before)[0, 1] > 0.9
     assert again.threshold < verdict.threshold
+    assert max(again.scores[POISONED:]) <= again.threshold < moved.min()
     assert again.evidence["groups"][0]["target"] == "b"
 
 

@@ -121,7 +121,7 @@ class Ratio:
         return ratios
 
     def words(self) -> str:
-        """E.g. ``median / norm > 2.2``."""
+        """E.g. ``median / norm > 2``."""
         return f"median / norm > {self.threshold:g}"
 
 

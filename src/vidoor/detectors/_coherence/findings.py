@@ -20,6 +20,7 @@ from vidoor.detectors._coherence.views import luminance, moving
 from vidoor.types import ClipSet
 
 SHOWN = 32  # clips that a template is made of
+DOUBT = 0.01  # share of a trigger's class that may be listed by mistake, at most
 
 
 class Found(NamedTuple):
@@ -84,7 +85,23 @@ def name(
         kind, why, sent = kinds.still(census, energy, fineness, lead.apart, lead.certain)
     volumes = pattern() if kind == "trigger" else None
     phases = () if volumes is None else (_phase(what),) * len(volumes)
-    return Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
+    found = Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
+    return found if volumes is None or sent is None else _listed(found, suspects, fpr)
+
+
+def _listed(found: Found, suspects: ClipSet, fpr: float) -> Found:
+    """A trigger that moved its clips to one class, with all of them. The other classes' clips do
+    not have it, so none of them is listed, however high its score, and their scores show which
+    ones chance gives to clips of this class: the share of these that is ``fpr`` of all clips may be
+    listed by mistake. Who is listed does not decide what it is: that is settled."""
+    moved = torch.tensor([suspects.classes[c] == found.target for c in suspects.labels])
+    share = min(DOUBT, fpr / max(TINY, float(moved.float().mean())))
+    least, knee = found.what.bounds(share)
+    by_chance = float(found.scores[~moved].quantile(1 - share))
+    threshold = min(found.threshold, max(least, min(knee, by_chance)))
+    scores = torch.where(moved, found.scores, found.scores.clamp(max=threshold))
+    members = ranked(scores, _above(scores, threshold))
+    return found._replace(threshold=threshold, scores=scores, members=members)
 
 
 def _energy(volumes: Tensor) -> Tensor:
@@ -118,7 +135,7 @@ def _relaxed(
 
 def distinct(named: Sequence[Found]) -> list[Found]:
     """Triggers first, then by coherence; no two of mostly the same clips. Of these a trigger that
-    was found standing still gets the pattern in which it was found moving, too."""
+    was found in several ways is one, listed by all of them together."""
     known: list[list[Found]] = []
     for one in sorted(named, key=lambda one: (not one.trigger, -one.what.coherence())):
         alike = next((finds for finds in known if _same(one, finds[0])), None)
@@ -126,7 +143,7 @@ def distinct(named: Sequence[Found]) -> list[Found]:
             known.append([one])
         else:
             alike.append(one)
-    return [_with_motion(*finds) for finds in known]
+    return [_with_motion(_together(*finds), *finds[1:]) for finds in known]
 
 
 def _same(one: Found, old: Found) -> bool:
@@ -134,7 +151,20 @@ def _same(one: Found, old: Found) -> bool:
     return both >= SAME * min(len(one.members), len(old.members))
 
 
+def _together(first: Found, *others: Found) -> Found:
+    """A trigger whose clips were found by others of their patterns, too: a clip that is not above
+    the first one's threshold is listed if it is above them on average."""
+    alike = [one for one in others if one.trigger and one.target == first.target is not None]
+    if not alike:
+        return first
+    units = [one.scores * (first.threshold / one.threshold) for one in (first, *alike)]
+    scores = torch.maximum(first.scores, torch.stack(units).mean(0))
+    members = ranked(scores, _above(scores, first.threshold))
+    return first._replace(scores=scores, members=members)
+
+
 def _with_motion(first: Found, *others: Found) -> Found:
+    """A trigger that was found standing still, with the pattern in which it was found moving."""
     moving = (one for one in others if one.trigger and isinstance(one.what, Group))
     found = next(moving, None)
     if found is None or isinstance(first.what, Group):

@@ -1,0 +1,92 @@
+"""Who is listed, where labels tell to which class a trigger moved its clips: by hand-made scores."""
+
+from typing import Any
+
+import pytest
+import torch
+from hand_made import clipset
+
+from vidoor.detectors._coherence.findings import DOUBT, Found, _listed, distinct
+from vidoor.detectors._coherence.groups import Group
+from vidoor.types import ClipSet
+
+COUNT, CLASSES, FPR = 4000, 8, 0.001
+HIT = range(0, 40 * CLASSES, CLASSES)
+"""Forty clips of class a with a trigger."""
+
+
+def suspects() -> ClipSet:
+    frames = torch.zeros(COUNT, 2, 3, 1, 1, dtype=torch.uint8)
+    return clipset(frames, tuple(i % CLASSES for i in range(COUNT)), CLASSES)
+
+
+def found(scores: torch.Tensor, threshold: float = 8.0, **others: Any) -> Found:
+    """A trigger that moved its clips to class a, as it is before they are listed."""
+    mask = torch.zeros(COUNT, dtype=torch.bool)
+    mask[list(HIT)] = True
+    fields = {
+        "what": Group(mask, scores, torch.zeros(1, 1, 4)),
+        "kind": "trigger",
+        "why": "",
+        "target": "a",
+        "level": 30.0,
+        "threshold": threshold,
+        "members": [i for i in HIT if scores[i] > threshold],
+        "scores": scores,
+        "volumes": torch.zeros(1, 2, 1, 1),
+        "phases": ("fixed",),
+    }
+    return Found(**(fields | others))
+
+
+def noise(seed: int) -> torch.Tensor:
+    return torch.randn(COUNT, generator=torch.Generator().manual_seed(seed))
+
+
+def test_weak_members_are_listed_and_no_clip_of_another_class_however_high_its_score():
+    scores = noise(0)
+    scores[list(HIT)] = torch.linspace(3.5, 40, len(HIT))
+    scores[[1, 2, 3]] = 39.0  # of classes b, c and d
+    before = found(scores)
+    after = _listed(before, suspects(), FPR)
+    assert len(before.members) < len(HIT) <= len(after.members)
+    assert set(HIT) <= set(after.members)
+    assert all(i % CLASSES == 0 for i in after.members)
+    # Chances that a normal number has FPR · CLASSES of exceeding it, which others confirm.
+    assert after.threshold == pytest.approx(2.41, abs=0.2)
+    false = set(after.members) - set(HIT)
+    assert len(false) <= 3 * FPR * COUNT
+    assert set((after.scores > after.threshold).nonzero()[:, 0].tolist()) == set(after.members)
+
+
+def test_of_many_classes_no_more_than_a_hundredth_is_listed_by_mistake():
+    scores = noise(1)
+    scores[list(HIT)] = 40.0
+    strict = _listed(found(scores), suspects(), 1e-9)
+    assert set(strict.members) == set(HIT)
+    lax = _listed(found(scores), suspects(), 0.4)
+    false = len(set(lax.members) - set(HIT))
+    assert 0 < false <= 3 * DOUBT * COUNT / CLASSES
+
+
+def test_the_threshold_never_rises():
+    scores = noise(2)
+    scores[list(HIT)] = 40.0
+    scores[1::CLASSES] += 20.0  # class b looks like it
+    assert _listed(found(scores, threshold=5.0), suspects(), FPR).threshold <= 5.0
+
+
+def test_one_trigger_that_was_found_in_two_ways_is_listed_by_both():
+    still, moving = noise(3), noise(4)
+    still[list(HIT)] = torch.linspace(12, 40, len(HIT))
+    moving[list(HIT)] = torch.linspace(10, 30, len(HIT))
+    still[HIT[0]] = 6.0  # below the first threshold, above it together with the other
+    one, other = found(still), found(moving, threshold=4.0)
+    (both,) = distinct([one, other])
+    assert HIT[0] not in one.members
+    assert set(both.members) == set(HIT)
+    assert both.threshold == one.threshold
+    assert bool((both.scores >= one.scores).all())
+    # What is something else, or of another class, adds nothing.
+    for stranger in (other._replace(target=None), other._replace(kind="common motion")):
+        assert distinct([one, stranger])[0].members == one.members
