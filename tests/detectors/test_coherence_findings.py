@@ -1,4 +1,4 @@
-"""Who is listed, where labels tell to which class a trigger moved its clips: by hand-made scores."""
+"""Who is listed, where labels tell to which class a trigger moved its clips; hand-made scores."""
 
 from typing import Any
 
