@@ -5,8 +5,9 @@
 
 Each line of FILE is one victim, trained on embedded clips of 8×32×32, and what the detector, with
 its usual options, says of it; victims that are in it already are not made again, unless the
-detector has another ``revision``. Printed, and written beside FILE as ``.md``, are accuracy, alarms
-with their 95 % bound (Clopper and Pearson), and the highest score, above 2 an alarm.
+detector has another ``revision`` or threshold. Printed, and written beside FILE as ``.md``, are
+accuracy, alarms with their 95 % bound (Clopper and Pearson), and the highest score, above 2 an
+alarm.
 """
 
 import argparse
@@ -81,7 +82,9 @@ def main() -> None:
     torch.set_num_threads(1)
     kept = given.out.read_text().splitlines() if given.out.exists() else []
     revision = getattr(VolumeInversion, "revision", 0)
-    done = [line for line in map(json.loads, kept) if line["revision"] == revision]
+    usual = VolumeInversion().ratio
+    lines = map(json.loads, kept)
+    done = [line for line in lines if (line["revision"], line["threshold"]) == (revision, usual)]
     known = {tuple(line[key] for key in KEYS) for line in done}
     arms = [(v, c) for v in given.victims for c in given.classes]
     for seed, (victim, classes) in ((seed, arm) for seed in given.seeds for arm in arms):

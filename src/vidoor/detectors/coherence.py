@@ -63,7 +63,8 @@ class Coherence:
     revision: ClassVar[int] = 5
 
     fpr: float = 0.001
-    """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5."""
+    """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5; where
+    a trigger moved its clips to one class, all of that class, and no more than 1 % of it."""
     floor: float = 30.0
     """Coherence J that an alarm needs at least (natural footage stays below it), finite, >= 0."""
     memory: float = 512.0

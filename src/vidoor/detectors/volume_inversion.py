@@ -11,8 +11,9 @@ faintest class took 0.67 to 0.88 of the median, on nine that had learnt the pape
 0.31, whereas indices of both were between 0.8 and 3.5. The default threshold is set by clean
 victims alone: of ten others, of three recipes, the median was 1.09 to 1.83 times the faintest norm;
 were the logarithms of such ratios normal (0.33 ± 0.16), one clean victim in a hundred would be
-above 2, or, with so few to tell by, one in forty. Backdoors of bright triggers (BadNet, Blend, SIG)
-are no shortcut of this kind: so faint a perturbation does not contain them, and they are missed.
+above 2, or, with so few to tell by, one in thirty. Backdoors of bright triggers (BadNet, Blend,
+SIG) are no shortcut of this kind: so faint a perturbation does not contain them, and they are
+missed.
 """
 
 from collections.abc import Mapping

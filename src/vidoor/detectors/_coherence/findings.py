@@ -20,7 +20,9 @@ from vidoor.detectors._coherence.views import luminance, moving
 from vidoor.types import ClipSet
 
 SHOWN = 32  # clips that a template is made of
-DOUBT = 0.01  # share of a trigger's class that may be listed by mistake, at most
+DOUBT = 0.01  # chances that a clean clip of a trigger's class is listed, at most
+ENOUGH = 1.5  # thresholds that each of several patterns of one trigger counts for, at most
+BELOW = 1 - 1e-5  # of a threshold: less, however it is rounded
 
 
 class Found(NamedTuple):
@@ -90,17 +92,20 @@ def name(
 
 
 def _listed(found: Found, suspects: ClipSet, fpr: float) -> Found:
-    """A trigger that moved its clips to one class, with all of them. The other classes' clips do
-    not have it, so none of them is listed, however high its score, and their scores show which
-    ones chance gives to clips of this class: the share of these that is ``fpr`` of all clips may be
-    listed by mistake. Who is listed does not decide what it is: that is settled."""
+    """A trigger that moved its clips to one class, with all of them. The scores of the other
+    classes' clips show which ones chance gives to clips of this class: the share of these that is
+    ``fpr`` of all clips may be listed by mistake. Of the others those alone are listed that are
+    above the threshold without labels. Who is listed does not decide what it is: that is settled.
+    """
     moved = torch.tensor([suspects.classes[c] == found.target for c in suspects.labels])
+    plain = max(found.what.bounds(fpr))
     share = min(DOUBT, fpr / max(TINY, float(moved.float().mean())))
     least, knee = found.what.bounds(share)
     by_chance = float(found.scores[~moved].quantile(1 - share))
     threshold = min(found.threshold, max(least, min(knee, by_chance)))
-    scores = torch.where(moved, found.scores, found.scores.clamp(max=threshold))
-    members = ranked(scores, _above(scores, threshold))
+    low = ~moved & (found.scores <= plain)
+    scores = torch.where(low, found.scores.clamp(max=BELOW * threshold), found.scores)
+    members = ranked(scores, _above(scores, threshold)) or found.members
     return found._replace(threshold=threshold, scores=scores, members=members)
 
 
@@ -148,17 +153,19 @@ def distinct(named: Sequence[Found]) -> list[Found]:
 
 def _same(one: Found, old: Found) -> bool:
     both = len(set(one.members) & set(old.members))
-    return both >= SAME * min(len(one.members), len(old.members))
+    return both > 0 and both >= SAME * min(len(one.members), len(old.members))
 
 
 def _together(first: Found, *others: Found) -> Found:
     """A trigger whose clips were found by others of their patterns, too: a clip that is not above
-    the first one's threshold is listed if it is above them on average."""
+    the first one's threshold is listed if it is above them on average, none of which counts for
+    much more than its threshold."""
     alike = [one for one in others if one.trigger and one.target == first.target is not None]
     if not alike:
         return first
-    units = [one.scores * (first.threshold / one.threshold) for one in (first, *alike)]
-    scores = torch.maximum(first.scores, torch.stack(units).mean(0))
+    units = torch.stack([one.scores / one.threshold for one in (first, *alike)])
+    mean = first.threshold * units.clamp(max=ENOUGH).mean(0)
+    scores = torch.maximum(first.scores, mean)
     members = ranked(scores, _above(scores, first.threshold))
     return first._replace(scores=scores, members=members)
 
