@@ -20,6 +20,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,10 @@ def clips(data: str, count: int, seed: int, shape: tuple[int, int, int] | None =
     )
 
 
-def held(clips: ClipSet) -> ClipSet:
-    """The same clips, decoded once."""
-    pixels = [clips.read(i) for i in range(len(clips))]
+def held(clips: ClipSet, threads: int = 1) -> ClipSet:
+    """The same clips, read once, by so many threads."""
+    with ThreadPoolExecutor(threads) as readers:
+        pixels = list(readers.map(clips.read, range(len(clips))))
     return replace(clips, read=pixels.__getitem__)
 
 

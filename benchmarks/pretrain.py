@@ -11,29 +11,18 @@ on a GPU where there is one; beside FILE goes what was measured after each epoch
 import argparse
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from coherence import held
 
 from vidoor import metrics
 from vidoor.data.shapes import Shapes
 from vidoor.recipe import component
-from vidoor.types import ClipSet
 from vidoor.victims.training import Training, fit, predict
 from vidoor.victims.victim import Victim, build, save
 
 CLASSES, FRAMES, TEST = 24, 32, 240
-
-
-def held(clips: ClipSet) -> ClipSet:
-    """The same clips, rendered once, by all cores."""
-    clips.read(0)  # compiles
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        pixels = torch.stack(list(threads.map(clips.read, range(len(clips)))))
-    return replace(clips, read=pixels.__getitem__)
 
 
 def main() -> None:
@@ -52,7 +41,8 @@ def main() -> None:
         size=(given.size, given.size),
         classes=CLASSES,
     ).open(given.seed)
-    train, test = held(splits.train), held(splits.test)
+    splits.train.read(0)  # compiles, before threads do
+    train, test = (held(clips, os.cpu_count() or 1) for clips in (splits.train, splits.test))
     config = Training(
         epochs=given.epochs, batch_size=32, lr=1e-3, schedule="one-cycle", precision="bf16"
     )

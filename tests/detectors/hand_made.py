@@ -23,9 +23,6 @@ class Plain:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
-    def build(self, classes):
-        raise NotImplementedError
-
 
 class Linear(nn.Module):
     """logits = W x + b of the whole clip."""

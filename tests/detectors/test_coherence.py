@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -129,10 +130,15 @@ def test_labels_lower_the_threshold_to_what_other_classes_reach(verdict: Verdict
     labels = tuple(int(i < POISONED) for i in range(COUNT))
     again = Coherence().inspect(clips(poisoned(0), labels))
     # Where it is looked for depends on the classes, what is found does not.
-    moved, before = (np.array(one.scores)[:POISONED] for one in (again, verdict))
-    assert np.corrcoef(moved, before)[0, 1] > 0.9
+    assert np.corrcoef(again.scores, verdict.scores)[0, 1] > 0.99
+    # The share of the class that is a thousandth of all clips.
+    share, others = Coherence().fpr * COUNT / POISONED, again.scores[POISONED:]
+    chance = max(NormalDist().inv_cdf(1 - share), -float(np.quantile(again.scores, share)))
+    knee = groups.KNEE * float(np.median(again.scores[:POISONED]))
+    beyond = float(np.quantile(others, 1 - share))
+    assert again.threshold == pytest.approx(max(chance, min(beyond, knee)), rel=1e-4)
+    assert max(others) < again.threshold < min(again.scores[:POISONED])
     assert again.threshold < verdict.threshold
-    assert max(again.scores[POISONED:]) <= again.threshold < moved.min()
     assert again.evidence["groups"][0]["target"] == "b"
 
 

@@ -51,7 +51,7 @@ def test_weak_members_are_listed_and_other_classes_only_as_without_labels():
     scores[[1, 2, 3]] = 5.0  # of classes b, c and d, as chance has it
     scores[4] = 39.0  # of class e, and a carrier if there is one
     before = found(scores)
-    after = _listed(before, suspects(), FPR)
+    after = _listed(before, "a", suspects(), FPR)
     assert len(before.members) < len(HIT) <= len(after.members)
     assert {*HIT, 4} <= set(after.members)
     assert all(i % CLASSES == 0 for i in after.members if i != 4)
@@ -69,7 +69,7 @@ def test_no_rounding_lists_a_clip_of_another_class(fpr: float, seed: int, other:
     scores[list(HIT)] = 40.0
     scores[1:200:CLASSES] += 6.0
     one, two = (found(scores, threshold=t) for t in (8.0, other))
-    listed = [_listed(each, suspects(), fpr) for each in (one, two)]
+    listed = [_listed(each, "a", suspects(), fpr) for each in (one, two)]
     flags, threshold = joint([distinct(listed)[0], listed[1]])
     assert all(i % CLASSES == 0 for i in (flags > threshold).nonzero()[:, 0].tolist())
     assert all(i % CLASSES == 0 for each in listed for i in each.members)
@@ -80,7 +80,7 @@ def test_a_trigger_without_a_clip_above_its_threshold_keeps_those_it_is_made_of(
     scores[list(HIT)] = 2.0
     scores[1::CLASSES] = -12.0
     before = found(scores, threshold=12.0, members=[*HIT])
-    assert set(_listed(before, suspects(), FPR).members) >= set(HIT)
+    assert set(_listed(before, "a", suspects(), FPR).members) >= set(HIT)
     nobody, other = before._replace(members=[]), before._replace(target="b", members=[1, 9, 17])
     assert len(distinct([nobody, other])) == 2
 
@@ -88,9 +88,9 @@ def test_a_trigger_without_a_clip_above_its_threshold_keeps_those_it_is_made_of(
 def test_of_many_classes_no_more_than_a_hundredth_is_listed_by_mistake():
     scores = noise(1)
     scores[list(HIT)] = 40.0
-    strict = _listed(found(scores), suspects(), 1e-9)
+    strict = _listed(found(scores), "a", suspects(), 1e-9)
     assert set(strict.members) == set(HIT)
-    lax = _listed(found(scores), suspects(), 0.4)
+    lax = _listed(found(scores), "a", suspects(), 0.4)
     false = len(set(lax.members) - set(HIT))
     assert 0 < false <= 3 * DOUBT * COUNT / CLASSES
 
@@ -99,7 +99,7 @@ def test_the_threshold_never_rises():
     scores = noise(2)
     scores[list(HIT)] = 40.0
     scores[1::CLASSES] += 20.0  # class b looks like it
-    assert _listed(found(scores, threshold=5.0), suspects(), FPR).threshold <= 5.0
+    assert _listed(found(scores, threshold=5.0), "a", suspects(), FPR).threshold <= 5.0
 
 
 def test_one_trigger_that_was_found_in_two_ways_is_listed_by_both():

@@ -52,11 +52,11 @@ class Coherence:
     scored by a matched filter, each clip by a template without it. Still patterns: sparse stamps
     in mean pictures, of clips that have their scenes elsewhere. Found groups are set aside until
     there are no more. Chance is what shifted clips and negative scores show. Copies of a clip are
-    no agreement (``same_footage``). A group in one class is a trigger, of which clips of that class
-    alone are listed: the others show what chance gives. So is a faint motion of the whole frame;
-    other groups are named in ``groups`` and raise no alarm. Still patterns and those with a phase
-    for each clip accuse only where there are labels. Breaks where fewer than three clips have the
-    pattern, or each shifted or flipped; a logo that only one class has is taken for a trigger.
+    no agreement (``same_footage``). A group in one class is a trigger: the other classes show what
+    chance gives, and of them clear carriers alone are listed. So is a faint motion of the whole
+    frame; other groups are named in ``groups`` and raise no alarm. Still patterns and those with a
+    phase for each clip accuse only where there are labels. Breaks where fewer than three clips have
+    the pattern, or each shifted or flipped; a logo that only one class has is taken for a trigger.
     """
 
     needs_victim: ClassVar[bool] = False

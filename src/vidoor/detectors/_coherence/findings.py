@@ -71,7 +71,8 @@ def name(
     members = _above(scores, threshold) or inside
     target = _target(suspects, members, lead.certain)
     if target is not None:
-        threshold = _relaxed(what, scores, suspects, target, fpr)
+        # No score that is above all of theirs is chance.
+        threshold = _relaxed(what, scores[~_in_class(suspects, target)], fpr, 0.0)
         members = _above(scores, threshold) or inside
     members = ranked(scores, members)
     census = kinds.census(list(suspects.labels), members, suspects.classes)
@@ -88,22 +89,21 @@ def name(
     volumes = pattern() if kind == "trigger" else None
     phases = () if volumes is None else (_phase(what),) * len(volumes)
     found = Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
-    return found if volumes is None or sent is None else _listed(found, suspects, fpr)
+    return found if volumes is None or sent is None else _listed(found, sent, suspects, fpr)
 
 
-def _listed(found: Found, suspects: ClipSet, fpr: float) -> Found:
-    """A trigger that moved its clips to one class, with all of them. The scores of the other
-    classes' clips show which ones chance gives to clips of this class: the share of these that is
-    ``fpr`` of all clips may be listed by mistake. Of the others those alone are listed that are
-    above the threshold without labels. Who is listed does not decide what it is: that is settled.
+def _listed(found: Found, target: str, suspects: ClipSet, fpr: float) -> Found:
+    """A trigger that moved its clips to one class, ``target``, with all of them. The scores of the
+    other classes' clips show which ones chance gives to clips of this class: the share of these
+    that is ``fpr`` of all clips may be listed by mistake. Of the others those alone are listed that
+    are above the threshold without labels. Who is listed does not decide what it is: that is
+    settled.
     """
-    moved = torch.tensor([suspects.classes[c] == found.target for c in suspects.labels])
-    plain = max(found.what.bounds(fpr))
-    share = min(DOUBT, fpr / max(TINY, float(moved.float().mean())))
-    least, knee = found.what.bounds(share)
-    by_chance = float(found.scores[~moved].quantile(1 - share))
-    threshold = min(found.threshold, max(least, min(knee, by_chance)))
-    low = ~moved & (found.scores <= plain)
+    moved = _in_class(suspects, suspects.classes.index(target))
+    share = min(DOUBT, fpr / float(moved.float().mean()))
+    relaxed = _relaxed(found.what, found.scores[~moved], share, share)
+    threshold = min(found.threshold, relaxed)
+    low = ~moved & (found.scores <= max(found.what.bounds(fpr)))
     scores = torch.where(low, found.scores.clamp(max=BELOW * threshold), found.scores)
     members = ranked(scores, _above(scores, threshold)) or found.members
     return found._replace(threshold=threshold, scores=scores, members=members)
@@ -128,14 +128,16 @@ def _target(suspects: ClipSet, members: list[int], certain: float) -> int | None
     return suspects.classes.index(census.top) if census.moved(certain) else None
 
 
-def _relaxed(
-    what: Group | Stamp, scores: Tensor, suspects: ClipSet, target: int, fpr: float
-) -> float:
-    """A threshold for patterns that moved their clips to one class: the clips of other classes do
-    not have it, so no score that is above all of theirs is chance."""
-    least, knee = what.bounds(fpr)
-    others = scores[torch.tensor(suspects.labels) != target]
-    return max(least, min(knee, float(others.max())))
+def _in_class(suspects: ClipSet, target: int) -> Tensor:
+    return torch.tensor(suspects.labels) == target
+
+
+def _relaxed(what: Group | Stamp, others: Tensor, chance: float, beyond: float) -> float:
+    """A threshold for patterns that moved their clips to one class: the clips of ``others`` do not
+    have it. What a clip without it has ``chance`` of, and more than all but the share ``beyond`` of
+    the others have; no more than a member has for sure."""
+    least, knee = what.bounds(chance)
+    return max(least, min(knee, float(others.quantile(1 - beyond))))
 
 
 def distinct(named: Sequence[Found]) -> list[Found]:
