@@ -150,6 +150,25 @@ def test_the_test_of_labels_is_binomial(inside: int, least: int) -> None:
     assert found.p == pytest.approx(min(1.0, want), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("pure", "mixed", "moved", "counted"),
+    [
+        (14, 5, True, 10),  # most are of one class, and so is the stronger half
+        (14, 0, True, 14),  # all are: there is nothing to leave out
+        (7, 3, False, 10),  # a half of few clips proves nothing
+        (9, 9, False, 18),  # half of a group is not most of it
+    ],
+)
+def test_the_stronger_half_tells(pure: int, mixed: int, moved: bool, counted: int) -> None:
+    given = [0] * pure + [1 + i % 3 for i in range(mixed)] + [i % 4 for i in range(200)]
+    members = list(range(pure + mixed))
+    found = kinds.telling(given, members, tuple("abcd"), 0.005)
+    assert (found.moved(0.005), found.size, found.whole) == (moved, counted, len(members))
+    assert ("strongest" in found.said()) == (counted < len(members))
+    weakest_first = kinds.telling(given, members[::-1], tuple("abcd"), 0.005)
+    assert weakest_first.moved(0.005) == (mixed == 0)
+
+
 def test_looks() -> None:
     area = torch.zeros(40, 40)
     corner, edge, grain = area.clone(), area.clone(), area + 1

@@ -68,14 +68,14 @@ def name(
     of."""
     what = lead.what
     threshold = max(what.bounds(fpr))
-    members = _above(scores, threshold) or inside
-    target = _target(suspects, members, lead.certain)
-    if target is not None:
+    members = ranked(scores, _above(scores, threshold) or inside)
+    census = _census(lead, members, suspects)
+    if census.moved(lead.certain):
         # No score that is above all of theirs is chance.
-        threshold = _relaxed(what, scores[~_in_class(suspects, target)], fpr, 0.0)
-        members = _above(scores, threshold) or inside
-    members = ranked(scores, members)
-    census = kinds.census(list(suspects.labels), members, suspects.classes)
+        others = ~_in_class(suspects, suspects.classes.index(census.top))
+        threshold = _relaxed(what, scores[others], fpr, 0.0)
+        members = ranked(scores, _above(scores, threshold) or inside)
+        census = _census(lead, members, suspects)
     if isinstance(what, Group):
         # Clips are read again for it, so only where it is looked at: not of common motion.
         pattern: Callable[[], Tensor] = cache(
@@ -122,10 +122,13 @@ def _above(scores: Tensor, threshold: float) -> list[int]:
     return [i for i, score in enumerate(scores.tolist()) if score > threshold]
 
 
-def _target(suspects: ClipSet, members: list[int], certain: float) -> int | None:
-    """The class that the members were moved to, if they were."""
-    census = kinds.census(list(suspects.labels), members, suspects.classes)
-    return suspects.classes.index(census.top) if census.moved(certain) else None
+def _census(lead: Lead, members: list[int], suspects: ClipSet) -> kinds.Census:
+    """The classes of the members, strongest first. Motion is common enough within a class for half
+    of a moving group to be of one, so all of it counts."""
+    labels, classes = list(suspects.labels), suspects.classes
+    if isinstance(lead.what, Group):
+        return kinds.census(labels, members, classes)
+    return kinds.telling(labels, members, classes, lead.certain)
 
 
 def _in_class(suspects: ClipSet, target: int) -> Tensor:

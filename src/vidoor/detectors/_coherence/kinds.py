@@ -14,6 +14,7 @@ from torch import Tensor
 
 PURE = 0.75  # share of a group's clips in one class, at least, if they were moved there
 MOST = 0.5  # share of all clips above which a pattern is the footage's own
+CORE = 8  # clips in the stronger half of a group, at least, if it speaks for the group
 RING, SMALL, MASS = 0.12, 0.06, 0.8  # share of a side, of the pixels; of the energy in them
 LEAST_SHARE = 1e-12  # of a class that has no clips but the group's
 FINE = 0.5  # mean radial frequency of a sensor's pattern, at least, in units of the highest
@@ -37,6 +38,8 @@ class Census(NamedTuple):
     p: float
     """Chances that a group drawn at random has so many clips of one class, whichever it is. Groups
     are sought with the labels in view, so it orders them and is no p-value of the search."""
+    whole: int
+    """Clips in the group that these are the strongest of, or all of."""
 
     @property
     def size(self) -> int:
@@ -49,7 +52,8 @@ class Census(NamedTuple):
 
     def said(self) -> str:
         """As a phrase."""
-        most = f"{self.counts[self.top]} of {self.size} are in class {self.top}"
+        those = f"{self.size}" if self.size == self.whole else f"the strongest {self.size}"
+        most = f"{self.counts[self.top]} of {those} are in class {self.top}"
         return f"{most} (drawn at random: {self.p:.1g})"
 
 
@@ -61,7 +65,23 @@ def census(labels: list[int], members: list[int], classes: tuple[str, ...]) -> C
     tails = {c: _tail(k, len(members), (sizes[c] - k) / rest) for c, k in inside.items()}
     top = min(tails, key=lambda c: (tails[c], c))
     counts = {classes[c]: inside[c] for c in sorted(inside)}
-    return Census(counts, len(labels), len(sizes), classes[top], min(1.0, len(sizes) * tails[top]))
+    p = min(1.0, len(sizes) * tails[top])
+    return Census(counts, len(labels), len(sizes), classes[top], p, len(members))
+
+
+def telling(
+    labels: list[int], members: list[int], classes: tuple[str, ...], level: float
+) -> Census:
+    """The census that tells whether a group was moved. That of its stronger half, of ``CORE`` clips
+    or more, where this was moved and most of the group are of that class: those of the weaker half
+    may be there by chance. Else that of all. ``members`` come strongest first."""
+    found = census(labels, members, classes)
+    half = members[: (len(members) + 1) // 2]
+    if found.moved(level) or len(half) < CORE:
+        return found
+    core = census(labels, half, classes)._replace(whole=found.whole)
+    most = 2 * found.counts[core.top] > found.whole
+    return core if core.moved(level) and most else found
 
 
 def _tail(least: int, count: int, share: float) -> float:
@@ -82,7 +102,7 @@ def still(found: Census, energy: Tensor, fineness: float, apart: bool, level: fl
 
     ``energy`` is where it is, [h, w]; ``apart`` whether its clips are of different scenes.
     """
-    if apart and found.moved(level) and found.size <= MOST * found.total:
+    if apart and found.moved(level) and found.whole <= MOST * found.total:
         return "trigger", f"moved to class {found.top}: {found.said()}, of many scenes", found.top
     kind, what = looks(energy, fineness)
     if not apart and kind not in COMPACT:
