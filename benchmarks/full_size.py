@@ -63,7 +63,7 @@ def asked(paths: Sequence[Path]) -> dict[Key, tuple[Recipe, list[str]]]:
 def trained(recipe: Recipe, steps: int) -> dict[str, Any]:
     """What ``steps`` steps of one clip each come to, and whether a triggered clip can be judged."""
     splits = recipe.data.open(recipe.seed)
-    attack = replace(recipe.poisoning, rate=0.5)
+    attack = replace(recipe.poisoning, rate=1.0)  # a class has few clips there
     plan = attack.plan(splits.train, recipe.seed)
     poisoned = apply(splits.train, plan, recipe.trigger)
     clean = [i for i in range(len(poisoned)) if i not in plan.poisoned]

@@ -47,7 +47,7 @@ ACCUSERS: Mapping[str, tuple[Measured, ...]] = {
         Measured(0, 100, "clean sets of embedded clips"),
         Measured(0, 100, "overlapping draws from 246 clean real clips", independent=False),
     ),
-    "volume-inversion": (Measured(0, 11, "small models trained on clean clips"),),
+    "volume-inversion": (Measured(0, 13, "small models trained on clean clips"),),
 }
 """Detectors whose alarm is a finding: what they call an alarm is calibrated on clean data or clean
 models, to be rare, and this is how rare it was (results/audits, results/detectors,
