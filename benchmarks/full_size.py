@@ -3,11 +3,12 @@
     .venv/bin/python benchmarks/full_size.py --out FILE [--recipes table1-full ...] [--steps 2]
 
 The published data sets are there in miniature, in their official layouts (those of the tests): a
-victim is trained on a few of their clips, one of them poisoned, one clip a step, in the recipe's
-geometry, and then judges a triggered test clip. Each line of FILE is one victim that sees so many
-frames of one data set, with the recipes that ask for it, whatever else these vary; what is in it
-already is not tried again. Weights are fresh, as published ones have to be fetched. Printed, and
-written beside FILE as ``.md``, are the loss of the steps, seconds a step and peak memory.
+victim is trained on a few of their clips, one of them poisoned and the others of the target class,
+one clip a step, in the recipe's geometry, and then judges a triggered test clip. Each line of FILE
+is one victim that sees so many frames of one data set, with the recipes that ask for it, whatever
+else these vary; what is in it already is not tried again. Weights are fresh, as published ones have
+to be fetched. Printed, and written beside FILE as ``.md``, are the loss of the steps, seconds a
+step and peak memory.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def trained(recipe: Recipe, steps: int) -> dict[str, Any]:
     with metered() as meter:
         start = time.perf_counter()
         victim, history = fit(victim, clips, config, seed=recipe.seed, name="two steps")
-        seconds = (time.perf_counter() - start) / steps
+        seconds = (time.perf_counter() - start) / len(clips)
         predict(victim, shown, config.views)
     return {
         "geometry": list(clips.geometry),

@@ -8,8 +8,10 @@ from hand_made import clipset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidoor.detectors._coherence.findings import DOUBT, Found, _listed, distinct, joint
+from vidoor.detectors._coherence.findings import DOUBT, Found, _census, _listed, distinct, joint
 from vidoor.detectors._coherence.groups import Group
+from vidoor.detectors._coherence.search import Lead
+from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.types import ClipSet
 
 COUNT, CLASSES, FPR = 4000, 8, 0.001
@@ -60,6 +62,28 @@ def test_weak_members_are_listed_and_other_classes_only_as_without_labels():
     false = set(after.members) - {*HIT, 4}
     assert len(false) <= 3 * FPR * COUNT
     assert set((after.scores > after.threshold).nonzero()[:, 0].tolist()) == set(after.members)
+
+
+def test_where_half_a_group_told_no_other_class_is_listed():
+    scores = noise(0)
+    scores[list(HIT)] = 40.0
+    scores[[1, 2, 3]] = 39.0
+    assert {1, 2, 3} <= set(_listed(found(scores), "a", suspects(), FPR).members)
+    listed = _listed(found(scores), "a", suspects(), FPR, pure=False)
+    assert set(HIT) <= set(listed.members)
+    assert all(i % CLASSES == 0 for i in listed.members)
+    flags, threshold = joint([listed])
+    assert set((flags > threshold).nonzero()[:, 0].tolist()) == set(listed.members)
+
+
+def test_half_of_a_moving_group_tells_nothing():
+    members = [*HIT[:14], 1, 2, 3, 4, 5]
+    mask = torch.zeros(COUNT, dtype=torch.bool)
+    mask[members] = True
+    still = Lead(Stamp(mask, noise(0), torch.zeros(4)), 30.0)
+    moving = Lead(Group(mask, noise(0), torch.zeros(1, 1, 4)), 30.0)
+    assert _census(still, members, suspects()).moved(0.005)
+    assert not _census(moving, members, suspects()).moved(0.005)
 
 
 @settings(max_examples=50, deadline=None)

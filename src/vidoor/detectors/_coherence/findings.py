@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import combinations
+from math import inf
 from typing import Any, NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ def name(
     census = _census(lead, members, suspects)
     if census.moved(lead.certain):
         # No score that is above all of theirs is chance.
-        others = ~_in_class(suspects, suspects.classes.index(census.top))
+        others = ~_in_class(suspects, suspects.classes.index(census.target))
         threshold = _relaxed(what, scores[others], fpr, 0.0)
         members = ranked(scores, _above(scores, threshold) or inside)
         census = _census(lead, members, suspects)
@@ -89,21 +90,26 @@ def name(
     volumes = pattern() if kind == "trigger" else None
     phases = () if volumes is None else (_phase(what),) * len(volumes)
     found = Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
-    return found if volumes is None or sent is None else _listed(found, sent, suspects, fpr)
+    if volumes is None or sent is None:
+        return found
+    return _listed(found, sent, suspects, fpr, pure=census.core is None)
 
 
-def _listed(found: Found, target: str, suspects: ClipSet, fpr: float) -> Found:
+def _listed(
+    found: Found, target: str, suspects: ClipSet, fpr: float, *, pure: bool = True
+) -> Found:
     """A trigger that moved its clips to one class, ``target``, with all of them. The scores of the
     other classes' clips show which ones chance gives to clips of this class: the share of these
     that is ``fpr`` of all clips may be listed by mistake. Of the others those alone are listed that
-    are above the threshold without labels. Who is listed does not decide what it is: that is
-    settled.
+    are above the threshold without labels, and none where the group was not ``pure``, as its weaker
+    half may be chance. Who is listed does not decide what it is: that is settled.
     """
     moved = _in_class(suspects, suspects.classes.index(target))
     share = min(DOUBT, fpr / float(moved.float().mean()))
     relaxed = _relaxed(found.what, found.scores[~moved], share, share)
     threshold = min(found.threshold, relaxed)
-    low = ~moved & (found.scores <= max(found.what.bounds(fpr)))
+    carriers = max(found.what.bounds(fpr)) if pure else inf
+    low = ~moved & (found.scores <= carriers)
     scores = torch.where(low, found.scores.clamp(max=BELOW * threshold), found.scores)
     members = ranked(scores, _above(scores, threshold)) or found.members
     return found._replace(threshold=threshold, scores=scores, members=members)

@@ -38,23 +38,30 @@ class Census(NamedTuple):
     p: float
     """Chances that a group drawn at random has so many clips of one class, whichever it is. Groups
     are sought with the labels in view, so it orders them and is no p-value of the search."""
-    whole: int
-    """Clips in the group that these are the strongest of, or all of."""
+    core: "Census | None" = None
+    """That of its stronger half alone, where this tells more; see ``telling``."""
 
     @property
     def size(self) -> int:
         """Clips in the group."""
         return sum(self.counts.values())
 
+    @property
+    def target(self) -> str:
+        """The class that the group was moved to, if it was."""
+        return (self.core or self).top
+
     def moved(self, level: float) -> bool:
-        """Whether the group is of one class, beyond chance."""
-        return self.classes > 1 and self.counts[self.top] >= PURE * self.size and self.p < level
+        """Whether the group, or its core, is of one class, beyond chance."""
+        told = self.core or self
+        return told.classes > 1 and told.counts[told.top] >= PURE * told.size and told.p < level
 
     def said(self) -> str:
         """As a phrase."""
-        those = f"{self.size}" if self.size == self.whole else f"the strongest {self.size}"
-        most = f"{self.counts[self.top]} of {those} are in class {self.top}"
-        return f"{most} (drawn at random: {self.p:.1g})"
+        told = self.core or self
+        those = f"the strongest {told.size} of {self.size}" if self.core else f"{self.size}"
+        most = f"{told.counts[told.top]} of {those} are in class {told.top}"
+        return f"{most} (drawn at random: {told.p:.1g})"
 
 
 def census(labels: list[int], members: list[int], classes: tuple[str, ...]) -> Census:
@@ -65,23 +72,22 @@ def census(labels: list[int], members: list[int], classes: tuple[str, ...]) -> C
     tails = {c: _tail(k, len(members), (sizes[c] - k) / rest) for c, k in inside.items()}
     top = min(tails, key=lambda c: (tails[c], c))
     counts = {classes[c]: inside[c] for c in sorted(inside)}
-    p = min(1.0, len(sizes) * tails[top])
-    return Census(counts, len(labels), len(sizes), classes[top], p, len(members))
+    return Census(counts, len(labels), len(sizes), classes[top], min(1.0, len(sizes) * tails[top]))
 
 
 def telling(
     labels: list[int], members: list[int], classes: tuple[str, ...], level: float
 ) -> Census:
-    """The census that tells whether a group was moved. That of its stronger half, of ``CORE`` clips
-    or more, where this was moved and most of the group are of that class: those of the weaker half
-    may be there by chance. Else that of all. ``members`` come strongest first."""
+    """The census of a group, strongest clips first, and, if that does not show that it was moved,
+    that of its stronger half: of ``CORE`` clips or more, moved to a class that most of the group is
+    in. Those of the weaker half may be there by chance."""
     found = census(labels, members, classes)
     half = members[: (len(members) + 1) // 2]
     if found.moved(level) or len(half) < CORE:
         return found
-    core = census(labels, half, classes)._replace(whole=found.whole)
-    most = 2 * found.counts[core.top] > found.whole
-    return core if core.moved(level) and most else found
+    core = census(labels, half, classes)
+    most = 2 * found.counts[core.top] > found.size
+    return found._replace(core=core) if core.moved(level) and most else found
 
 
 def _tail(least: int, count: int, share: float) -> float:
@@ -102,8 +108,9 @@ def still(found: Census, energy: Tensor, fineness: float, apart: bool, level: fl
 
     ``energy`` is where it is, [h, w]; ``apart`` whether its clips are of different scenes.
     """
-    if apart and found.moved(level) and found.whole <= MOST * found.total:
-        return "trigger", f"moved to class {found.top}: {found.said()}, of many scenes", found.top
+    if apart and found.moved(level) and found.size <= MOST * found.total:
+        why = f"moved to class {found.target}: {found.said()}, of many scenes"
+        return "trigger", why, found.target
     kind, what = looks(energy, fineness)
     if not apart and kind not in COMPACT:
         return "scene", "the clips also agree where the pattern is not: one camera or place", None
@@ -114,7 +121,7 @@ def moving(found: Census, energy: Callable[[], Tensor], level: float, free: bool
     """Kind, reason and target of a pattern that moves the same way in all its clips, or, ``free``,
     with a phase of its own in each. ``energy`` is where it is, [h, w], if that is asked for."""
     if found.moved(level):
-        return "trigger", f"moved to class {found.top}: {found.said()}", found.top
+        return "trigger", f"moved to class {found.target}: {found.said()}", found.target
     if free:
         why = f"alike but for a phase of each clip's own, as slow motion is; {_spread_out(found)}"
         return "common motion", why, None

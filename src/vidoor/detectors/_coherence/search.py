@@ -143,6 +143,7 @@ def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
 
 
 def _moved(one: Stamp, labels: Tensor, certain: float) -> bool:
+    """Whether all its clips were; one trigger that is taken for a usual pattern raises no bar."""
     names = tuple(map(str, range(int(labels.max()) + 1)))
     found = kinds.census(labels.tolist(), one.members.nonzero()[:, 0].tolist(), names)
     return found.moved(certain)
