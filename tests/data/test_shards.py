@@ -305,6 +305,18 @@ def test_what_is_larger_than_the_limit_evicts_nothing(tmp_path, capsys):
     assert all(right(fresh(tmp_path), number) for number in range(5))
 
 
+def test_what_a_killed_eviction_left_in_the_index_is_not_there(tmp_path):
+    filled(tmp_path, range(12))  # in two shards
+    first, second = tmp_path.glob("*.clips")
+    keys = [key(number) for number in range(12)]
+    assert fresh(tmp_path).held(keys) == set(keys)
+    first.unlink()
+    store = fresh(tmp_path)
+    there = store.held(keys)
+    assert 0 < len(there) < 12 and second.exists()
+    assert there == {key(number) for number in range(12) if right(store, number)}
+
+
 def test_writers_that_come_and_go_write_on_in_one_shard(tmp_path):
     for number in range(8):
         filled(tmp_path, range(number, number + 1))

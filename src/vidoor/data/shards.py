@@ -99,8 +99,16 @@ class Shards:
         return value
 
     def held(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Those of ``keys`` that are there, by the index."""
-        return {key for key in keys if key in self._found} | set(self._look(keys))
+        """Those of ``keys`` that are there, by the index, in shards that are: a writer that is
+        killed while it evicts one has removed its file, and not yet what the index has of it."""
+        places = self._look(keys)
+        there = {
+            name
+            for name in {place.shard for place in places.values()}
+            if (self.root / name).exists()
+        }
+        inside = {key for key, place in places.items() if place.shard in there}
+        return {key for key in keys if key in self._found} | inside
 
     def contents(self, stamps: Sequence[bytes]) -> dict[bytes, bytes]:
         """What ``remember`` has been told of these stamps."""
