@@ -21,7 +21,7 @@ from vidoor.report import lines, saved, summary, tables
 def demo(json_: Json = False, out: Out = None, set_: Set = None) -> None:
     """Backdoor a small video model, see that it looks healthy, and find the poisoned clips.
 
-    Takes about two minutes on two CPU cores. Example: vidoor demo --json
+    Takes about three minutes on two CPU cores. Example: vidoor demo --json
     """
     _run(Path(str(files("vidoor") / "recipes" / "demo.toml")), set_, out, json_)
 
