@@ -6,14 +6,13 @@
 
 Each line of FILE is one audit; audits that are in it already are not made again, unless the
 detector has another ``revision``: the table is of the newest line of each set, and tells theirs.
-``shapes`` are the embedded clips, a folder is a data set in the
-form of UCF-101 (all its clips, both lists). Spectral triggers have an RMS of 1.16 grey levels, the
-paper's DFT; the others the paper's options. A clean audit is of seven tenths of the clips, drawn
-anew: of ``shapes`` sets share none, of a folder they overlap. What is harmless is planted in clean
-clips of all classes: a tenth of them copied, a logo on three tenths, bars on four tenths, the noise
-of one sensor (2 grey levels) on half. At the end alarms are printed, and written beside FILE as
-``.md``, with their 95 % intervals (Clopper and Pearson), and TPR and FPR as means; without an alarm
-no clip is flagged.
+``shapes`` are the embedded clips, a folder is a data set in the form of UCF-101 (all its clips,
+both lists). Spectral triggers have an RMS of 1.16 grey levels, the paper's DFT; the others the
+paper's options. A clean audit is of seven tenths of the clips, drawn anew: of ``shapes`` sets share
+none, of a folder they overlap. What is harmless is planted in clean clips of all classes: a tenth
+of them copied, a logo on three tenths, bars on four tenths, the noise of one sensor (2 grey levels)
+on half. At the end alarms are printed, and written beside FILE as ``.md``, with their 95 %
+intervals (Clopper and Pearson), and TPR and FPR as means; without an alarm no clip is flagged.
 """
 
 import argparse

@@ -101,12 +101,10 @@ class Shards:
     def held(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those of ``keys`` that are there, by the index, in shards that are: a writer that is
         killed while it evicts one has removed its file, and not yet what the index has of it."""
-        places = self._look(keys)
-        there = {
-            name
-            for name in {place.shard for place in places.values()}
-            if (self.root / name).exists()
-        }
+        places, there = self._look(keys), set()
+        with self._spared("read"):
+            shards = {place.shard for place in places.values()}
+            there = {name for name in shards if (self.root / name).exists()}
         inside = {key for key, place in places.items() if place.shard in there}
         return {key for key in keys if key in self._found} | inside
 
