@@ -23,7 +23,7 @@ from typing import Any
 
 from coherence import SPECTRAL, show, trigger
 
-from vidoor.recipe import table
+from vidoor.options import table
 
 KEYS = ("trigger", "codec", "rate", "seed")
 

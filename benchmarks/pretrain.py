@@ -18,7 +18,7 @@ from coherence import held
 
 from vidoor import metrics
 from vidoor.data.shapes import Shapes
-from vidoor.recipe import component
+from vidoor.options import component
 from vidoor.victims.training import Training, fit, predict
 from vidoor.victims.victim import Victim, build, save
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vidoor.bench.grid import expand
 from vidoor.document import override, read
 from vidoor.errors import RecipeError
-from vidoor.recipe import Runtime, document, dumps, identity, parse, run_id, table
+from vidoor.options import identity, table
+from vidoor.recipe import Runtime, document, dumps, parse, run_id
 
 MINIMAL = {
     "data": {"kind": "shapes"},
@@ -99,6 +100,20 @@ def test_a_method_that_was_revised_is_another_method(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(type(detector), "revision", 2, raising=False)
     assert run_id(recipe) != known[0]
     assert identity(detector) == {**table(detector), "revision": 2}
+
+
+@pytest.mark.parametrize("group", ["detector", "mitigation"])
+def test_a_revision_counts_though_another_method_has_the_same_name(
+    group: str, monkeypatch: pytest.MonkeyPatch
+):
+    kinds = {"detector": "spectral-signatures", "mitigation": "fine-tuning"}
+    recipe = parse(MINIMAL | {each: {"one": {"kind": kind}} for each, kind in kinds.items()})
+    for each, methods in (("detector", recipe.detector), ("mitigation", recipe.mitigation)):
+        monkeypatch.setattr(type(methods["one"]), "revision", 1, raising=False)
+        if each == group:
+            known = run_id(recipe)
+            monkeypatch.setattr(type(methods["one"]), "revision", 2)
+            assert run_id(recipe) != known
 
 
 def test_writing_out_a_default_does_not_change_the_run_id():

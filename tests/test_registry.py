@@ -6,7 +6,7 @@ import pytest
 
 from vidoor import registry
 from vidoor.errors import RecipeError
-from vidoor.recipe import component
+from vidoor.options import component
 
 METHODS = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
 

@@ -8,21 +8,19 @@ dataclass, so a method of a third-party package is checked like a built-in one::
     rms = 1.16
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import TypeAdapter, ValidationError
 
 from vidoor.document import Document, digest
-from vidoor.errors import RecipeError, unknown
+from vidoor.errors import RecipeError
+from vidoor.options import as_table, build, component, identity, refuse_unknown, revision, table
 from vidoor.poisoning.poisoner import Poisoner
-from vidoor.registry import GROUPS, lookup, name_of, names
+from vidoor.registry import GROUPS
 from vidoor.victims.training import CHECKPOINT_EVERY, Training
 
 SEEDS = range(2**63)
@@ -170,18 +168,19 @@ STRENGTHS = {"delta", "rms"}
 def parse(document: Document) -> Recipe:
     """The recipe that ``document`` describes. RecipeError, one line, if it describes none."""
     values = dict(document)
-    _refuse_unknown(values, Recipe, "")
+    refuse_unknown(values, Recipe, "")
     for spec in fields(Recipe):
         if spec.name in NAMED:
             values[spec.name] = _named(spec.name, values.get(spec.name, {}))
         elif spec.name == "probe":
-            values["probe"] = _probes(values["trigger"], values.get("probe", {}))
+            continue  # of the trigger, once there is one
         elif spec.name in GROUPS and spec.name in values:
             values[spec.name] = component(spec.name, values[spec.name])
         elif spec.name in values and isinstance(spec.type, type) and is_dataclass(spec.type):
             values[spec.name] = build(spec.type, values[spec.name], spec.name)
         elif spec.name not in values and _required(spec):
             raise RecipeError(f"the recipe has no [{spec.name}] table; it needs at least a kind")
+    values["probe"] = _probes(values["trigger"], values.get("probe", {}))
     plain = {name: values.pop(name) for name in PLAIN if name in values}
     for name, value in plain.items():
         kind, called = PLAIN[name]
@@ -195,17 +194,17 @@ def parse(document: Document) -> Recipe:
 
 def _named(group: str, tables: Any) -> dict[str, Any]:
     return {
-        name: component(group, {"kind": name, **_table(options, f"{group}.{name}")}, name)
-        for name, options in _table(tables, group).items()
+        name: component(group, {"kind": name, **as_table(options, f"{group}.{name}")}, name)
+        for name, options in as_table(tables, group).items()
     }
 
 
 def _probes(trigger: Any, tables: Any) -> dict[str, Any]:
     """The triggers of the test; ``trigger`` is the one that they change."""
     probes = {}
-    for name, options in _table(tables, "probe").items():
+    for name, options in as_table(tables, "probe").items():
         where = f"probe.{name}"
-        changes = _table(options, where)
+        changes = as_table(options, where)
         dropped = STRENGTHS if STRENGTHS & {*changes} else set()
         own = {key: value for key, value in table(trigger).items() if key not in dropped}
         told = changes if {"kind", "preset"} & {*changes} else {**own, **changes}
@@ -213,71 +212,8 @@ def _probes(trigger: Any, tables: Any) -> dict[str, Any]:
     return probes
 
 
-def component(group: str, options: Any, name: str = "", *, where: str = "") -> Any:
-    """The method of ``group`` that a recipe table ``{kind = …, option = …}`` describes; ``where``
-    it stands is the group and its name unless told."""
-    where = where or (f"{group}.{name}" if name else group)
-    values = dict(_table(options, where))
-    kind = values.pop("kind", None)
-    if not isinstance(kind, str):
-        raise RecipeError(f"[{where}] needs a kind, a string; valid: {', '.join(names(group))}")
-    cls = lookup(group, kind)
-    return build(cls, values, where)
-
-
-def _preset(cls: type, name: Any, where: str) -> Mapping[str, Any]:
-    """The options that ``preset = name`` stands for; a recipe's own options override them."""
-    presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "presets", {})
-    if name is None:
-        return {}
-    if name not in presets:
-        raise RecipeError(f"[{where}] names an {unknown('preset', str(name), presets)}")
-    return presets[name]
-
-
-def build(cls: type, options: Any, where: str) -> Any:
-    """An instance of the dataclass ``cls`` from a recipe table; strict: nothing is converted."""
-    values = dict(_table(options, where))
-    values = {**_preset(cls, values.pop("preset", None), where), **values}
-    _refuse_unknown(values, cls, where)
-    try:
-        return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        raise RecipeError(_first_line(error, where)) from None
-
-
-@cache
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
 def _required(spec: Any) -> bool:
     return spec.default is MISSING and spec.default_factory is MISSING
-
-
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"{where} must be a table, not {value!r}")
-    return value
-
-
-def _refuse_unknown(values: Mapping[str, Any], cls: type, where: str) -> None:
-    valid = [spec.name for spec in fields(cls) if spec.init]
-    for key in values:
-        if key not in valid:
-            place = f"[{where}] has an " if where else "the recipe has an "
-            raise RecipeError(place + unknown("key", key, valid))
-
-
-def _first_line(error: ValidationError, where: str) -> str:
-    """pydantic's report as one line: the first problem, and how many more there are."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    key = ".".join(str(part) for part in (where, *first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    arrived = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{key}: {message[0].lower()}{message[1:]}{arrived}{more}"
 
 
 def document(recipe: Recipe) -> dict[str, Any]:
@@ -302,44 +238,9 @@ def settled(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in document(recipe).items() if key != "runtime"}
 
 
-def table(method: Any) -> dict[str, Any]:
-    """A method or a settings dataclass as a recipe table."""
-    options = {
-        spec.name: _plain(getattr(method, spec.name))
-        for spec in fields(method)
-        if spec.init and getattr(method, spec.name) is not None
-    }
-    try:
-        return {"kind": name_of(method), **options}
-    except LookupError:
-        return options
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
 def dumps(recipe: Recipe) -> str:
     """The recipe as TOML."""
     return tomli_w.dumps(document(recipe))
-
-
-def identity(method: Any) -> dict[str, Any]:
-    """What results depend on: a method's options, or its own ``identity()`` where it has one
-    (a folder of clips is the clips in it, not its path); and its ``revision`` if it tells one: a
-    method whose results changed counts it up, so that older ones are not taken for its own."""
-    own = getattr(method, "identity", None)
-    told = table(method) if own is None else {"kind": name_of(method), **own()}
-    return {**told, **_revision(method)}
-
-
-def _revision(method: Any) -> dict[str, int]:
-    found = getattr(method, "revision", None)
-    return {} if found is None else {"revision": found}
 
 
 def run_id(recipe: Recipe, data: Mapping[str, Any] | None = None) -> str:
@@ -348,8 +249,17 @@ def run_id(recipe: Recipe, data: Mapping[str, Any] | None = None) -> str:
     ``data`` is the identity of the data, if it is known already: it may take reading every file.
     """
     data = identity(recipe.data) if data is None else data
-    named = {**recipe.detector, **recipe.mitigation, **recipe.probe}
-    methods = {"trigger": recipe.trigger, "victim": recipe.victim, **named}
-    revised = {name: found for name, one in methods.items() if (found := _revision(one))}
-    told: dict[str, Any] = {"revisions": revised} if revised else {}
+    told: dict[str, Any] = {"revisions": revised} if (revised := _revisions(recipe)) else {}
     return digest({**settled(recipe), "data": data, **told})
+
+
+def _revisions(recipe: Recipe) -> dict[str, Any]:
+    """The revisions of all methods, by name; a name that is taken has its group before it."""
+    methods = [("trigger", "", recipe.trigger), ("victim", "", recipe.victim)]
+    for group in (*NAMED, "probe"):
+        methods += [(group, name, one) for name, one in getattr(recipe, group).items()]
+    found: dict[str, Any] = {}
+    for group, name, one in methods:
+        if told := revision(one):
+            found[f"{group}.{name}" if name in found else name or group] = told
+    return found

@@ -16,7 +16,7 @@ from vidoor.bench.sources import data_set, recognise
 from vidoor.data import video
 from vidoor.data.layout import Clip
 from vidoor.errors import DataError
-from vidoor.recipe import build, table
+from vidoor.options import build, table
 from vidoor.registry import lookup, methods
 from vidoor.types import ClipSet, Geometry
 

@@ -12,7 +12,7 @@ from vidoor.data.shapes import Shapes
 from vidoor.data.subset import pick
 from vidoor.errors import DataError
 from vidoor.meter import metered
-from vidoor.recipe import build, table
+from vidoor.options import build, table
 from vidoor.registry import methods
 from vidoor.types import Verdict
 from vidoor.victims import victim as victims

@@ -6,7 +6,7 @@ import torch
 from hand_made import PLACE, patched
 
 from vidoor.detectors.neural_cleanse import OPEN, NeuralCleanse
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.registry import lookup
 
 SEEDS = range(3)

@@ -16,7 +16,7 @@ from vidoor.errors import RecipeError, TrainingError
 from vidoor.mitigations._descent import Descent
 from vidoor.mitigations._mixmatch import MixMatch, mixup, sharpen
 from vidoor.mitigations.dbd import DBD, freeze_backbone, losses, lowest, rotated, symmetric
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.registry import methods
 from vidoor.victims import victim as victims
 from vidoor.victims.augmentation import Augmentation

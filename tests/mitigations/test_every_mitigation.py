@@ -10,7 +10,7 @@ import torch
 from vidoor.data.shapes import Shapes
 from vidoor.meter import metered
 from vidoor.mitigations._purified import Purified
-from vidoor.recipe import build, table
+from vidoor.options import build, table
 from vidoor.registry import methods
 from vidoor.types import ClipSet, Verdict
 from vidoor.victims import victim as victims

@@ -8,7 +8,7 @@ from torch import nn
 from vidoor.data.shapes import Shapes
 from vidoor.errors import RecipeError, WeightsError
 from vidoor.mitigations.fine_pruning import FinePruning, pruned
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.registry import methods
 from vidoor.types import ClipSet, Geometry
 from vidoor.victims import victim as victims

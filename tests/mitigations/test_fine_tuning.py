@@ -10,7 +10,7 @@ from vidoor.data.shapes import Shapes
 from vidoor.data.subset import draw, pick
 from vidoor.errors import RecipeError
 from vidoor.mitigations.fine_tuning import FineTuning
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.victims import victim as victims
 from vidoor.victims.r2plus1d import R2Plus1D
 from vidoor.victims.training import predict

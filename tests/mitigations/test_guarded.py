@@ -13,7 +13,7 @@ from vidoor.errors import DataError, RecipeError
 from vidoor.mitigations._purified import Purified
 from vidoor.mitigations.guarded import Screened
 from vidoor.mitigations.purifiers import LowPass
-from vidoor.recipe import build, component, table
+from vidoor.options import build, component, identity, table
 from vidoor.types import ClipSet, Geometry, Verdict
 from vidoor.victims.victim import to_batch
 
@@ -74,6 +74,18 @@ def test_a_recipe_names_screen_and_purifier_as_tables_of_their_own():
     assert component("mitigation", {"kind": "screened"}) == Screened()
 
 
+def test_a_screen_has_its_presets():
+    screen = {"kind": "strip", "preset": "original"}
+    assert build(Screened, {"screen": screen}, "one") == Screened(screen=screen)
+
+
+def test_what_screen_and_purifier_come_to_is_part_of_the_identity(monkeypatch):
+    before = identity(Screened(**OPTIONS))
+    assert identity(Screened()) != before
+    monkeypatch.setattr(LowPass, "revision", 7, raising=False)
+    assert identity(Screened(**OPTIONS)) != before
+
+
 def test_a_screen_that_acts_on_a_verdict_is_given_it():
     victim, clean, pattern = planted()
     assert Screened(**OPTIONS).given == ()
@@ -99,7 +111,10 @@ def test_a_screen_that_acts_on_a_verdict_is_given_it():
         ({"screen": {"kind": "strip", "overlays": 2.5}}, "screen.overlays: .* integer"),
         ({"purifier": {"kind": "nad"}}, "purifier: unknown kind 'nad'; valid: .*subspace"),
         ({"purifier": {"kind": "screened"}}, "purifier: unknown kind 'screened'"),
-        ({"purifier": {"kind": "jpeg", "qualty": 3}}, "option of jpeg 'qualty'.*'quality'"),
+        (
+            {"purifier": {"kind": "jpeg", "qualty": 3}},
+            r"\[purifier\] has an unknown key 'qualty'.*'quality'",
+        ),
     ],
 )
 def test_what_is_no_screen_or_purifier_is_refused_in_one_line(options, words):

@@ -8,7 +8,7 @@ from planted import planted, rates
 from vidoor.errors import RecipeError, TrainingError
 from vidoor.mitigations.fine_tuning import FineTuning
 from vidoor.mitigations.i_bau import IBAU, hypergradient
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.victims.victim import to_batch
 
 

@@ -8,7 +8,7 @@ from vidoor.data.shapes import Shapes
 from vidoor.errors import RecipeError, WeightsError
 from vidoor.mitigations.fine_tuning import FineTuning
 from vidoor.mitigations.nad import NAD, attention, distance
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.victims import victim as victims
 from vidoor.victims.r2plus1d import R2Plus1D
 from vidoor.victims.slowfast import SlowFast

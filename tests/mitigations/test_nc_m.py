@@ -11,7 +11,7 @@ from vidoor.data.shapes import Shapes
 from vidoor.errors import DataError, RecipeError
 from vidoor.mitigations.fine_tuning import FineTuning
 from vidoor.mitigations.nc_m import NCM, estimate, others
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.registry import lookup
 from vidoor.types import Geometry, Verdict
 from vidoor.victims import victim as victims

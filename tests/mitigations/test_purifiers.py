@@ -19,7 +19,7 @@ from vidoor.errors import DataError, RecipeError
 from vidoor.mitigations._purified import InFront, Purified
 from vidoor.mitigations.purifiers import JPEG, LowPass, ReEncode, Resample, TemporalMedian
 from vidoor.mitigations.subtraction import Notch, Subspace, Template, _restored
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.registry import methods
 from vidoor.types import Verdict
 from vidoor.victims import victim as victims

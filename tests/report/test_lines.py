@@ -142,9 +142,9 @@ def test_they_are_saved_beside_the_table(tmp_path: Path, record: Any) -> None:
         ({"kind": "frames"}, "of a sweep has the kind 'lines', not 'frames'"),
         ({"xx": "a"}, "unknown key 'xx'"),
         ({"x": ""}, "needs x and y"),
-        ({"x": 3}, "figure.one.x must be a string, not 3"),
-        ({"log": 1}, "figure.one.log must be true or false, not 1"),
-        ({"lines": "arm"}, "figure.one.lines must be a list of fields"),
+        ({"x": 3}, "figure.one.x: input should be a valid string, not 3"),
+        ({"log": 1}, "figure.one.log: input should be a valid boolean, not 1"),
+        ({"lines": "arm"}, "figure.one.lines: input should be a valid array, not 'arm'"),
         ({"paper": "fig3"}, "unknown paper 'fig3'"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, runs: list[Path]
     [
         (3, "table must be a table"),
         ({"row": ["arm"]}, "did you mean 'rows'"),
-        ({"rows": "arm"}, r"table\.rows must be a list of fields"),
+        ({"rows": "arm"}, r"table\.rows: input should be a valid array, not 'arm'"),
         ({"finding": ["a"]}, r"table\.finding must be a sentence"),
         ({"paper": ["table7"]}, "unknown table of the paper 'table7'"),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidoor.errors import RecipeError, TriggerError
-from vidoor.recipe import component
+from vidoor.options import component
 from vidoor.triggers.adaptive import WINDOW, Adaptive, _generator
 from vidoor.triggers.spectral import COLUMNS, DFT, ROWS, spatial_index
 from vidoor.types import Geometry

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from vidoor.errors import RecipeError, TriggerError
-from vidoor.recipe import component, identity, table
+from vidoor.options import component, identity, table
 from vidoor.triggers.blend import Blend, picture
 
 

@@ -15,7 +15,7 @@ import torch
 
 from vidoor.errors import TriggerError
 from vidoor.metrics import psnr
-from vidoor.recipe import build, table
+from vidoor.options import build, table
 from vidoor.registry import methods
 from vidoor.types import Geometry
 

@@ -6,7 +6,7 @@ import torch
 
 from vidoor.errors import RecipeError, TriggerError
 from vidoor.metrics import psnr
-from vidoor.recipe import component, table
+from vidoor.options import component, table
 from vidoor.triggers import spectral
 from vidoor.triggers.spectral import COLUMNS, DCT, DFT, DWT, ROWS, RT, spatial_index
 from vidoor.types import Geometry

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vidoor.errors import RecipeError
-from vidoor.recipe import component
+from vidoor.options import component
 from vidoor.victims import victim as victims
 from vidoor.victims.custom import Custom
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from vidoor.errors import WeightsError
 from vidoor.meter import metered
-from vidoor.recipe import component
+from vidoor.options import component
 from vidoor.registry import methods
 from vidoor.victims import victim as victims
 from vidoor.victims.r2plus1d import R2Plus1D

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vidoor.errors import RecipeError, WeightsError
-from vidoor.recipe import component, identity
+from vidoor.options import component, identity
 from vidoor.registry import methods
 from vidoor.victims import _download
 from vidoor.victims import victim as victims

@@ -8,7 +8,7 @@ from scipy.stats import beta
 
 from vidoor.bench.verdicts import level
 from vidoor.errors import RecipeError, unknown
-from vidoor.recipe import component
+from vidoor.options import component
 from vidoor.registry import lookup, methods
 
 DEFAULT = (

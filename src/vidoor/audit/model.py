@@ -11,7 +11,7 @@ from typing import Any
 
 from vidoor.document import read as read_document
 from vidoor.errors import RecipeError, VidoorError, WeightsError
-from vidoor.recipe import build, component, table
+from vidoor.options import build, component, table
 from vidoor.types import Geometry
 from vidoor.victims import victim as victims
 from vidoor.victims import weights

@@ -24,7 +24,7 @@ from vidoor.data.lists import folders
 from vidoor.data.quarantine import Kept
 from vidoor.data.subset import pick
 from vidoor.errors import DataError, RecipeError
-from vidoor.recipe import build
+from vidoor.options import build
 from vidoor.registry import name_of
 from vidoor.types import ClipSet, Geometry, Quarantined
 

@@ -30,8 +30,8 @@ from vidoor.document import digest
 from vidoor.errors import DataError, VidoorError
 from vidoor.files import make_folder
 from vidoor.meter import metered
+from vidoor.options import identity
 from vidoor.progress import say
-from vidoor.recipe import identity
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Quarantined, Verdict
 from vidoor.victims.training import predict

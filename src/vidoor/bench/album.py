@@ -25,7 +25,8 @@ from vidoor.bench.samples import PAPER, samples
 from vidoor.document import Document
 from vidoor.errors import RecipeError, unknown
 from vidoor.imperceptibility import WINDOW
-from vidoor.recipe import SEEDS, build, component
+from vidoor.options import as_table, build, component
+from vidoor.recipe import SEEDS
 from vidoor.registry import lookup
 from vidoor.types import ClipSet, Geometry, Trigger
 
@@ -150,11 +151,11 @@ def _triggers(document: Document) -> Iterator[tuple[str, Trigger]]:
 
 
 def _figures(tables: Any, arms: Mapping[str, Trigger]) -> Iterator[tuple[str, Gallery]]:
-    for name, options in _table(tables, "figure").items():
+    for name, options in as_table(tables, "figure").items():
         where = f"figure.{name}"
         if name.startswith(".") or not name or set(name) & set("/\\\0"):
             raise RecipeError(f"[{where}]: {name!r} cannot be the name of a file; give another")
-        values = dict(_table(options, where))
+        values = dict(as_table(options, where))
         kind = values.pop("kind", None)
         if kind not in KINDS:
             raise RecipeError(f"[{where}] names an {unknown('kind', str(kind), KINDS)}")
@@ -165,15 +166,9 @@ def _figures(tables: Any, arms: Mapping[str, Trigger]) -> Iterator[tuple[str, Ga
         yield name, figure
 
 
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"{where} must be a table, not {value!r}")
-    return value
-
-
 def _data(options: Any) -> Any:
     """The data set; clips are of the paper's size unless it says otherwise."""
-    values = {"kind": "shapes", **_table(options, "data")}
+    values = {"kind": "shapes", **as_table(options, "data")}
     if values["kind"] == "video":
         return build(Video, {key: values[key] for key in values if key != "kind"}, "data")
     usual = {"frames": PAPER.frames, "size": [PAPER.height, PAPER.width]}

@@ -15,10 +15,10 @@ from vidoor.data.clipcache import Cache, usual
 from vidoor.data.guard import Limits
 from vidoor.document import digest
 from vidoor.errors import DataError
+from vidoor.options import identity
 from vidoor.poisoning import manifest
 from vidoor.poisoning.poisoner import PoisonPlan, apply, triggered
 from vidoor.progress import say
-from vidoor.recipe import identity
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet, Quarantined, Splits
 

@@ -15,10 +15,10 @@ from vidoor.data import cache, clipcache, quarantine, video
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder, whole
+from vidoor.options import table
 from vidoor.poisoning.manifest import write_set
 from vidoor.poisoning.poisoner import Poisoner, apply
 from vidoor.poisoning.publication import Publication
-from vidoor.recipe import table
 from vidoor.registry import name_of
 from vidoor.report.sheet import sheet
 from vidoor.types import Geometry, Quarantined, Trigger

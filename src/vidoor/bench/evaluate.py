@@ -14,7 +14,8 @@ from vidoor.bench.judge import Found, truth
 from vidoor.bench.work import Work
 from vidoor.files import write_text
 from vidoor.meter import metered
-from vidoor.recipe import Recipe, dumps, settled, table
+from vidoor.options import table
+from vidoor.recipe import Recipe, dumps, settled
 from vidoor.report import arrays
 from vidoor.report.page import write_page
 from vidoor.report.tables import read_json

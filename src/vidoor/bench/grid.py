@@ -32,6 +32,7 @@ from typing import Any
 
 from vidoor.document import Document, merge
 from vidoor.errors import RecipeError, unknown
+from vidoor.options import as_table
 
 RESERVED = ("seeds", "zip", "arms", "exclude")
 """Keys of ``[grid]`` that are no axes."""
@@ -62,7 +63,7 @@ def expand(document: Document) -> list[Setting]:
     RecipeError, one line, for a grid that cannot be read, is empty or larger than ``MOST``.
     """
     base = dict(document)
-    grid = _table(base.pop("grid", {}), "grid")
+    grid = as_table(base.pop("grid", {}), "grid")
     for layout in ("table", "figure"):
         base.pop(layout, None)  # how the results are shown is no setting
     axes = [*_arms(grid), *_axes(grid), *_zips(grid), *_seeds(base, grid)]
@@ -105,16 +106,10 @@ def _twice(key: str) -> RecipeError:
     return RecipeError(f"the grid sets {key} in two places; keep one of them")
 
 
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"{where} must be a table, not {value!r}")
-    return value
-
-
 def _tables(value: Any, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list):
         raise RecipeError(f"{where} must be an array of tables, [[{where}]], not {value!r}")
-    return [_table(item, where) for item in value]
+    return [as_table(item, where) for item in value]
 
 
 def _leaves(table: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -181,9 +176,9 @@ def _together(values: Mapping[str, Any]) -> _Choice:
 
 
 def _arms(grid: Mapping[str, Any]) -> Iterator[list[_Choice]]:
-    arms = _table(grid.get("arms", {}), "grid.arms")
+    arms = as_table(grid.get("arms", {}), "grid.arms")
     if arms:
-        told = {name: _leaves(_table(arm, f"grid.arms.{name}")) for name, arm in arms.items()}
+        told = {name: _leaves(as_table(arm, f"grid.arms.{name}")) for name, arm in arms.items()}
         yield [
             _Choice({**_united(starmap(_nested, leaves)), "arm": name}, name)
             for name, leaves in told.items()

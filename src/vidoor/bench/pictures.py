@@ -19,8 +19,8 @@ from vidoor.document import Document
 from vidoor.errors import RecipeError, VidoorError
 from vidoor.files import make_folder, whole, write_text
 from vidoor.imperceptibility import WINDOW, Clip
+from vidoor.options import table
 from vidoor.progress import track
-from vidoor.recipe import table
 from vidoor.report.gallery import Heading, change, gallery, scaled
 from vidoor.report.layout import WRITERS, Column, Mean, Table, measure
 from vidoor.types import ClipSet

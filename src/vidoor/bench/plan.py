@@ -19,8 +19,9 @@ from vidoor.bench.status import Asked
 from vidoor.bench.verdicts import level
 from vidoor.document import Document
 from vidoor.errors import DataError, RecipeError, VidoorError, unknown
+from vidoor.options import identity, table
 from vidoor.poisoning.poisoner import preflight
-from vidoor.recipe import Recipe, identity, parse, table
+from vidoor.recipe import Recipe, parse
 from vidoor.types import ClipSet, Splits
 from vidoor.victims.victim import Victim
 

@@ -13,8 +13,9 @@ from vidoor.bench import mitigated, store, trained
 from vidoor.bench.clips import clean, described
 from vidoor.bench.stages import probing
 from vidoor.bench.work import Work
+from vidoor.options import table
 from vidoor.poisoning.poisoner import triggered
-from vidoor.recipe import Recipe, table
+from vidoor.recipe import Recipe
 from vidoor.report.tables import read_json
 from vidoor.types import ClipSet
 from vidoor.victims.prediction import predict

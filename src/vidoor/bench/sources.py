@@ -8,7 +8,7 @@ from typing import Any
 from vidoor.data import listed, ucf101
 from vidoor.data.folder import PLACES
 from vidoor.errors import DataError, RecipeError
-from vidoor.recipe import component
+from vidoor.options import component
 from vidoor.registry import lookup, methods
 
 PLAIN = "folder"

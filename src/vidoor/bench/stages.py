@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any
 
 from vidoor.document import digest
-from vidoor.recipe import Recipe, identity, run_id, table
+from vidoor.options import identity, table
+from vidoor.recipe import Recipe, run_id
 
 KINDS = ("data", "poison", "train", "activations", "detect", "mitigate", "probe", "run")
 """In the order in which work that is ready is taken up."""

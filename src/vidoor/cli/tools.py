@@ -79,8 +79,8 @@ def embed(
     """
     from vidoor.bench.embed import embed_file, embed_set
     from vidoor.bench.sources import data_set, is_clip
+    from vidoor.options import build, component
     from vidoor.poisoning.poisoner import Poisoner
-    from vidoor.recipe import build, component
 
     flags = {"kind": trigger, "poisoning": {"rate": rate, "target": target}, "data": {}}
     options = override(flags, set_ or ())
@@ -127,7 +127,7 @@ def inspect(
     Example: vidoor inspect clip.mp4 --trigger dft --set delta=50000
     """
     from vidoor.bench.embed import inspect_clip
-    from vidoor.recipe import component
+    from vidoor.options import component
 
     method = component("trigger", override({"kind": trigger}, set_ or ()))
     document = inspect_clip(clip, method, picture or Path(f"{clip.stem}.png"))

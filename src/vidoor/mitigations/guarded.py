@@ -6,16 +6,14 @@ and what it flags in error costs what purifying costs, nothing more.
 """
 
 import copy
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from vidoor.errors import unknown
+from vidoor.errors import RecipeError, unknown
 from vidoor.mitigations._purified import InFront, Purified
-from vidoor.registry import lookup, methods, register
+from vidoor.options import component, identity
+from vidoor.registry import methods, register
 from vidoor.types import ClipSet, Frames, InputDetector, Screen
 from vidoor.victims.victim import Victim
 
@@ -50,6 +48,11 @@ class Screened:
         self._purifier()
 
     @property
+    def revision(self) -> dict[str, Any]:
+        """What the two tables come to, with all options and revisions."""
+        return {"screen": identity(self._screen()), "purifier": identity(self._purifier())}
+
+    @property
     def given(self) -> tuple[str, ...]:
         """What the screen asks for beside victim and clips; so do ``detector``, ``verdict_of``."""
         return getattr(self._screen(), "given", ())
@@ -80,22 +83,13 @@ class Screened:
         return purifier
 
 
-def _built(group: str, table: Mapping[str, Any], name: str, valid: list[str]) -> Any:
-    """The method that a table describes; strict, as recipes are. ValueError, one line, if it is
-    none of the ``valid`` kinds or has options that this one has not."""
-    options = dict(table)
-    kind = options.pop("kind", None)
+def _built(group: str, options: Mapping[str, Any], name: str, valid: list[str]) -> Any:
+    """The method that a table describes. ValueError, one line, if it is none of the ``valid``
+    kinds or has options that this one has not."""
+    kind = options.get("kind")
     if kind not in valid:
         raise ValueError(f"{name}: {unknown('kind', str(kind), valid)}")
-    cls = lookup(group, kind)
-    known = [spec.name for spec in fields(cls)]
-    for key in options:
-        if key not in known:
-            raise ValueError(f"{name}: {unknown(f'option of {kind}', key, known)}")
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(options), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where, message = ".".join(map(str, (name, *first["loc"]))), first["msg"]
-        message = message.removeprefix("Value error, ")
-        raise ValueError(f"{where}: {message[0].lower()}{message[1:]}") from None
+        return component(group, options, where=name)
+    except RecipeError as error:
+        raise ValueError(str(error)) from None

@@ -13,10 +13,11 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vidoor.errors import RecipeError, VidoorError, unknown
+from vidoor.options import as_table, build
 from vidoor.report import published
 from vidoor.report.layout import UNITS, Mean, text, title
 from vidoor.report.pivot import Query, summarise
@@ -39,39 +40,23 @@ class Figure:
     paper: str = ""
 
 
-_KINDS = {str: "a string", bool: "true or false", list: "a list of fields"}
-
-
 def figures(recipe: Mapping[str, Any]) -> dict[str, Figure]:
     """The line charts that the ``[figure]`` tables of a recipe document ask for, by name.
 
     RecipeError, one line, if one says it ill.
     """
-    tables = recipe.get("figure", {})
-    if not isinstance(tables, Mapping):
-        raise RecipeError(f"figure must be a table of tables, not {tables!r}")
+    tables = as_table(recipe.get("figure", {}), "figure")
     return {name: _figure(name, options) for name, options in tables.items()}
 
 
 def _figure(name: str, options: Any) -> Figure:
     where = f"figure.{name}"
-    if not isinstance(options, Mapping):
-        raise RecipeError(f"{where} must be a table, not {options!r}")
+    values = dict(as_table(options, where))
     if not name or name.startswith(".") or set(name) & set("/\\\0"):
         raise RecipeError(f"[{where}]: {name!r} cannot be the name of a file; give another")
-    if options.get("kind") != "lines":
-        raise RecipeError(f"[{where}] of a sweep has the kind 'lines', not {options.get('kind')!r}")
-    values = {key: value for key, value in options.items() if key != "kind"}
-    valid = {each.name: type(each.default) for each in fields(Figure)}
-    for key, value in values.items():
-        if key not in valid:
-            raise RecipeError(f"[{where}] has an {unknown('key', key, valid)}")
-        kind = list if valid[key] is tuple else valid[key]
-        if type(value) is not kind or (
-            isinstance(value, list) and not all(isinstance(item, str) for item in value)
-        ):
-            raise RecipeError(f"{where}.{key} must be {_KINDS[kind]}, not {value!r}")
-    figure = Figure(**values)
+    if (kind := values.pop("kind", None)) != "lines":
+        raise RecipeError(f"[{where}] of a sweep has the kind 'lines', not {kind!r}")
+    figure: Figure = build(Figure, values, where)
     if not (figure.x and figure.y):
         raise RecipeError(f"[{where}] needs x and y, the fields that it shows")
     if figure.paper and figure.paper not in published.FIGURES:

@@ -12,14 +12,14 @@ and in ``[figure.NAME]`` tables which charts stand beside the table, see ``lines
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from vidoor.errors import RecipeError, VidoorError, unknown
+from vidoor.errors import RecipeError, VidoorError
 from vidoor.files import whole, write_text
+from vidoor.options import as_table, build
 from vidoor.report import published, tables
 from vidoor.report.lines import figures, plot
 from vidoor.report.pivot import Query
@@ -35,20 +35,11 @@ KINDS: Mapping[str, Callable[[Plot], bytes]] = {"svg": svg, "png": png}
 
 def query(recipe: Mapping[str, Any]) -> Query:
     """How the ``[table]`` of a recipe document lays out its runs. RecipeError if it says it ill."""
-    table = recipe.get("table", {})
-    if not isinstance(table, Mapping):
-        raise RecipeError(f"table must be a table, not {table!r}")
-    valid = [*(field.name for field in fields(Query)), FINDING]
-    for key, value in table.items():
-        if key not in valid:
-            raise RecipeError(f"[table] has an {unknown('key', key, valid)}")
-        if key == FINDING and not isinstance(value, str):
-            raise RecipeError(f"table.{key} must be a sentence, not {value!r}")
-        if key != FINDING and not (
-            isinstance(value, list) and all(isinstance(item, str) for item in value)
-        ):
-            raise RecipeError(f"table.{key} must be a list of fields, not {value!r}")
-    found = Query(**{key: value for key, value in table.items() if key != FINDING})
+    table = dict(as_table(recipe.get("table", {}), "table"))
+    finding = table.pop(FINDING, "")
+    if not isinstance(finding, str):
+        raise RecipeError(f"table.{FINDING} must be a sentence, not {finding!r}")
+    found: Query = build(Query, table, "table")
     if found.paper:
         published.lookup(found.paper)  # now, rather than after all runs
     return found
