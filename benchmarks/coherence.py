@@ -127,7 +127,7 @@ def judged(verdict: Verdict, poisoned: set[int]) -> dict[str, Any]:
         "level": verdict.evidence["J_level"],
         "triggers": [[g["target"], g["phase"], g["moves"], len(g["members"])] for g in found],
         "others": [[g["kind"], len(g["members"])] for g in groups if g["kind"] != "trigger"],
-        "same_footage": len(verdict.evidence["same_footage"]),
+        "same_footage": sum(len(group) - 1 for group in verdict.evidence["same_footage"]),
     }
 
 

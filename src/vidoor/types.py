@@ -3,7 +3,7 @@
 Shape letters: b batch, t frames, c channels, h height, w width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
@@ -157,22 +157,6 @@ class InputDetector(Protocol):
     def load(self, path: Path, victim: Any) -> Screen:
         """The screen that was saved, for the same victim. DataError if it is none of this
         detector's."""
-        ...
-
-
-class Transform(Protocol):
-    """One basis of the clip space, separable over frames, rows and columns."""
-
-    def synthesis(self, length: int, index: Sequence[int]) -> Any:
-        """Sum of the basis vectors ``index`` along one axis of ``length`` samples."""
-        ...
-
-    def forward(self, clip: Any) -> Any:
-        """Coefficients of a real volume T×H×W."""
-        ...
-
-    def inverse(self, coefficients: Any) -> Any:
-        """The volume whose coefficients these are."""
         ...
 
 

@@ -79,7 +79,8 @@ def test_groups_are_taken_for_what_they_are() -> None:
     logo, same = findings.observations(COHERENCE, found)
     assert (logo.kind, logo.clips) == ("logo", (IDS[:3],))
     assert logo.text == "3 clips share a logo: it stands still; no trigger"
-    assert same.clips == pairs and same.text.startswith("1 pair of clips show the same footage")
+    assert same.clips == pairs
+    assert same.text.startswith("2 clips show the same footage as another, in 1 group;")
 
 
 def test_a_group_that_is_no_trigger_is_seen_without_an_alarm() -> None:

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from auditing import request
 from vidoor.audit import sarif
 from vidoor.audit import source as sources
 from vidoor.audit.command import audit
+from vidoor.audit.strays import strays
 from vidoor.data import video
 from vidoor.errors import DataError
 
@@ -97,6 +99,20 @@ def test_whatever_is_no_clip_is_named_as_not_judged(clean: Path, tmp_path: Path)
         "a\\b.mkv": "a backslash in its name: no list can hold it",
     }
     assert len(found.clips) == 72 and len(found.splits) == len(found.clips.labels) == 72
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "open" / "closed").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (found,) = strays(tmp_path, ())
+    assert (found.id, found.reason) == ("open/closed", "a folder that cannot be read")
 
 
 def test_a_clip_that_a_list_repeats_is_judged_once(clean: Path, tmp_path: Path) -> None:

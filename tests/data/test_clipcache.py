@@ -19,7 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidoor.data import clipcache, shards, video
+from vidoor.data import clipcache, sameness, shards, video
 from vidoor.data.clipcache import Cache
 from vidoor.errors import ClipError, DataError
 from vidoor.types import ClipSet, Geometry, Quarantined
@@ -260,11 +260,11 @@ def test_a_folder_of_frames_is_its_files(tmp_path, cache):
 def test_the_content_of_a_settled_file_is_not_read_twice(tmp_path, cache, monkeypatch):
     clips = drawn(tmp_path / "data", 4)
     hashed: list[Path] = []
-    content = clipcache._content
-    monkeypatch.setattr(clipcache, "_content", lambda path: (hashed.append(path), content(path))[1])
+    content = sameness.content
+    monkeypatch.setattr(sameness, "content", lambda path: (hashed.append(path), content(path))[1])
     for settled, times in ((10**12, 8), (-(10**9), 4)):  # not yet; long ago
         hashed.clear()
-        monkeypatch.setattr(clipcache, "_SETTLED", settled)
+        monkeypatch.setattr(sameness, "SETTLED", settled)
         for _ in range(2):
             cache.fill(clips)
             elsewhere(cache.root, cache.limit)
@@ -298,12 +298,12 @@ def test_what_takes_long_to_decode_is_kept(tmp_path, cache, monkeypatch):
     now, decode = time.time_ns, Drawn.__call__
 
     def slow(self, index):
-        monkeypatch.setattr(clipcache.time, "time_ns", lambda: now() + 10**11)
+        monkeypatch.setattr(sameness.time, "time_ns", lambda: now() + 10**11)
         return decode(self, index)
 
     monkeypatch.setattr(Drawn, "__call__", slow)
     for read in (lambda: cache.fill(clips), lambda: cache.view(clips).read(1)):
-        monkeypatch.setattr(clipcache.time, "time_ns", now)
+        monkeypatch.setattr(sameness.time, "time_ns", now)
         read()
         elsewhere(cache.root, cache.limit)
     assert clips.read.decoded().total() == 2

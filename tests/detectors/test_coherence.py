@@ -16,6 +16,7 @@ from noise import COUNT, POISONED, SHAPE, clips, flagged, natural, pattern, pois
 from numpy.typing import NDArray
 
 from vidoor.detectors._coherence import groups
+from vidoor.detectors._coherence.findings import same_footage
 from vidoor.detectors.coherence import Coherence
 from vidoor.errors import DataError
 from vidoor.registry import lookup
@@ -159,8 +160,16 @@ def test_copies_of_clean_clips_are_listed_and_do_not_alarm() -> None:
     volumes[1:5] = volumes[0] + np.random.default_rng(0).integers(-1, 2, (4, *SHAPE))
     verdict = Coherence().inspect(clips(volumes))
     assert not verdict.alarm
-    assert ("clip/000", "clip/004") in verdict.evidence["same_footage"]
-    assert len(verdict.evidence["same_footage"]) == 10
+    copies = tuple(f"clip/{index:03}" for index in range(5))
+    assert verdict.evidence["same_footage"] == (copies,)
+
+
+def test_copies_of_copies_are_one_group_wherever_they_are() -> None:
+    names = dict(enumerate([b"a", b"b", b"c", b"a", b"d", b"d", b"e"]))
+    rank = torch.tensor([0, 1, 2, 0, -1, -1, -1])
+    twins = torch.eye(3, dtype=torch.bool)
+    twins[0, 1] = twins[1, 0] = True
+    assert same_footage((*"0123456",), rank, twins, names) == [("0", "1", "3"), ("4", "5")]
 
 
 def test_a_trigger_is_not_taken_for_a_copy(verdict: Verdict) -> None:

@@ -69,7 +69,7 @@ def test_the_page_leads_with_the_verdict_and_holds_every_part(write: Write) -> N
     assert "accuracy 97.5 % against 98.0 % clean, but 100 % of triggered" in page.text
     for part in (
         "What the trigger looks like", "right/0012.mp4", "Correlation of the two: 0.",
-        "Training", "1 min 15 s J 580", "7 pairs of near-duplicate clips: up/0.mp4 and up/0 (1)",
+        "Training", "1 min 15 s J 580", "7 groups of near-duplicate clips: up/0.mp4 and up/0 (1)",
         "and 2 more.", "cross-fitted scores", "16 × 48 × 48", "43.1 dB",
         "up/0007.mp4", "unreadable: moov atom not found", "Clips of one scene",
         'train = 1600 # not "all" & not <none>', "vidoor run recipe.toml", "2.13.0",

@@ -92,20 +92,21 @@ def test_members_share_a_pattern_and_no_members_share_none(members: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("pairs", "text"),
+    ("groups", "text"),
     [
-        ([["a", "b"]], "1 pair of near-duplicate clips: a and b."),
-        ([["a", "b"], ["c", "d"]], "2 pairs of near-duplicate clips: a and b; c and d."),
-        ([["a", "b"]] * 5, f"5 pairs of near-duplicate clips: {'; '.join(['a and b'] * 5)}."),
+        ([["a", "b"]], "1 group of near-duplicate clips: a and b."),
+        ([["a", "b"], ["c", "d"]], "2 groups of near-duplicate clips: a and b; c and d."),
+        ([["a", "b"]] * 5, f"5 groups of near-duplicate clips: {'; '.join(['a and b'] * 5)}."),
         (
             [["a", "b"]] * 1007,
-            f"1,007 pairs of near-duplicate clips: {'; '.join(['a and b'] * 5)}; and 1,002 more.",
+            f"1,007 groups of near-duplicate clips: {'; '.join(['a and b'] * 5)}; and 1,002 more.",
         ),
+        ([[*"abcdefg"]], "1 group of near-duplicate clips: a and b and c and d and e and 2 more."),
         ([], ""), (None, ""), (3, ""), ([1, ["a"]], ""),
     ],
 )  # fmt: skip
-def test_near_duplicates_are_counted_and_a_few_named(pairs: Any, text: str) -> None:
-    record = {"detectors": {"d": {"evidence": {"same_footage": pairs}}}}
+def test_near_duplicates_are_counted_and_a_few_named(groups: Any, text: str) -> None:
+    record = {"detectors": {"d": {"evidence": {"same_footage": groups}}}}
     assert verdict.copies(verdict.judge(record, "d", {})) == text
     assert verdict.copies(verdict.judge({"detectors": {"d": {}}}, "d", {})) == ""
 

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from vidoor.errors import RecipeError, TriggerError
 from vidoor.options import component
+from vidoor.triggers._bands import COLUMNS, ROWS
+from vidoor.triggers._spectral import spatial_index
 from vidoor.triggers.adaptive import WINDOW, Adaptive, _generator
-from vidoor.triggers.spectral import COLUMNS, DFT, ROWS, spatial_index
+from vidoor.triggers.spectral import DFT
 from vidoor.types import Geometry
 
 ALL = ["phase", "half", "offset", "shift", "phases", "texture"]

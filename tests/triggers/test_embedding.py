@@ -15,6 +15,8 @@ from hypothesis.extra import numpy as arrays
 
 from vidoor.errors import TriggerError
 from vidoor.triggers import _kernels
+from vidoor.triggers._bands import COLUMNS, ROWS
+from vidoor.triggers._spectral import spatial_index
 from vidoor.triggers.embedding import (
     Pattern,
     _check_clip,
@@ -23,7 +25,7 @@ from vidoor.triggers.embedding import (
     _plan,
     embed,
 )
-from vidoor.triggers.spectral import COLUMNS, DCT, DFT, DWT, ROWS, RT, spatial_index
+from vidoor.triggers.spectral import DCT, DFT, DWT, RT
 from vidoor.types import Geometry
 
 PAPER = Geometry(32, 224, 224)

@@ -7,8 +7,10 @@ import torch
 from vidoor.errors import RecipeError, TriggerError
 from vidoor.metrics import psnr
 from vidoor.options import component, table
-from vidoor.triggers import spectral
-from vidoor.triggers.spectral import COLUMNS, DCT, DFT, DWT, ROWS, RT, spatial_index
+from vidoor.triggers import _spectral
+from vidoor.triggers._bands import COLUMNS, ROWS
+from vidoor.triggers._spectral import spatial_index
+from vidoor.triggers.spectral import DCT, DFT, DWT, RT
 from vidoor.types import Geometry
 
 PAPER = Geometry(32, 224, 224)
@@ -106,7 +108,7 @@ def test_wavelets_are_a_grid_of_dots(preset, frames):
 
 def test_the_papers_random_matrices_saturate_and_say_so(monkeypatch):
     lines = []
-    monkeypatch.setattr(spectral, "say", lines.append)
+    monkeypatch.setattr(_spectral, "say", lines.append)
     trigger = RT(delta=30.0, variant="paper", seed=5)
     clip = torch.full((32, 1, 224, 224), 100, dtype=torch.uint8)
     assert (trigger(clip) == 255).all()

@@ -5,7 +5,7 @@ Of a detector's evidence these keys are known, all of them optional:
 ``groups``        what clips share: mappings with ``kind`` ("trigger", or what else it is), ``why``,
                   ``members`` (clip ids), ``classes``, ``target``, ``J`` and its ``level``
 ``members``       the clips of the only group, where there are no ``groups``
-``same_footage``  pairs of clips that are the same film
+``same_footage``  groups of clips that are the same film
 """
 
 from collections import Counter, defaultdict
@@ -19,7 +19,7 @@ from vidoor.bench.verdicts import flags
 from vidoor.types import ClipSet, Verdict
 
 TRIGGER = "trigger"
-PAIRS = "same footage"
+COPIES = "same footage"
 
 Verdicts = Mapping[str, Verdict]
 
@@ -147,11 +147,14 @@ def observations(checks: Sequence[Check], verdicts: Verdicts) -> list[Observatio
         for kind, alike in kinds.items():
             members = tuple(group.members for group in alike)
             seen.append(Observation(check.name, kind, _shared(kind, alike), members))
-        pairs = tuple(tuple(map(str, pair)) for pair in verdict.evidence.get("same_footage", ()))
-        if pairs:
-            noun = "pair" if len(pairs) == 1 else "pairs"
-            text = f"{len(pairs):,} {noun} of clips show the same footage; no trigger"
-            seen.append(Observation(check.name, PAIRS, text, pairs))
+        copies = tuple(tuple(map(str, one)) for one in verdict.evidence.get("same_footage", ()))
+        if copies:
+            noun = "group" if len(copies) == 1 else "groups"
+            text = (
+                f"{sum(map(len, copies)):,} clips show the same footage as another, in "
+                f"{len(copies):,} {noun}; no trigger"
+            )
+            seen.append(Observation(check.name, COPIES, text, copies))
     return seen
 
 

@@ -48,8 +48,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What clips share that is no trigger: ``kind`` says what it is; ``clips`` are groups or pairs
-    of clip ids."""
+    """What clips share that is no trigger: ``kind`` says what it is; ``clips`` are groups of
+    clip ids."""
 
     check: str
     kind: str

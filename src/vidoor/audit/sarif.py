@@ -6,6 +6,7 @@ Clips are given relative to ``CLIPS``, the model to ``MODEL``: both are told onc
 
 import os
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -93,14 +94,14 @@ def _results(record: Record) -> list[dict[str, Any]]:
         for f in record.findings
         if f.level == "model" and model
     ]
+    groups = ((seen, group) for seen in record.observations for group in seen.clips)
     found += [
         _result(UNREADABLE, clip.reason, [_artifact(clip.clip)], "warning")
         for clip in record.clips.quarantined
     ]
     notes = [
         _result(seen.check, seen.text, [_artifact(clip) for clip in group], "none", "informational")
-        for seen in record.observations
-        for group in seen.clips
+        for seen, group in islice(groups, MOST)
     ]
     if model:
         notes += [

@@ -3,7 +3,6 @@
 All clips are judged, those for training and those for testing; no list of the truth is opened.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from vidoor.audit.strays import strays, unlistable
 from vidoor.bench import sources
-from vidoor.data import clipcache, quarantine, video
+from vidoor.data import clipcache, quarantine, sameness, video
 from vidoor.data.cache import store, stored
 from vidoor.data.guard import guarded
 from vidoor.data.layout import Clip, Layout
@@ -27,6 +26,8 @@ from vidoor.errors import DataError, RecipeError
 from vidoor.options import build
 from vidoor.registry import name_of
 from vidoor.types import ClipSet, Geometry, Quarantined
+
+Stamp = tuple[str, str | None]
 
 UNLABELLED = "unlabelled"
 """The kind of a folder of clips that have no classes, and the name of the one class they get."""
@@ -84,9 +85,12 @@ class Source:
         """Do the clips have classes?"""
         return self.kind != UNLABELLED
 
-    def stamps(self) -> list[list[Any]]:
-        """Paths, sizes and times of all files: what verdicts on record are believed by."""
-        return [_stamp(self.root, clip) for clip in self.clips.ids]
+    def stamps(self) -> list[Stamp]:
+        """Each clip's name and what tells that it is what it was, None if it cannot be looked at:
+        what verdicts on record are believed by."""
+        seen = (sameness.stamp(self.root / clip) for clip in self.clips.ids)
+        told = (None if one is None else one.digest.hex() for one in seen)
+        return list(zip(self.clips.ids, told, strict=True))
 
 
 def find(
@@ -250,19 +254,3 @@ def _cache(clips: ClipSet) -> clipcache.Cache | None:
     root = clipcache.usual()
     cache = None if root is None else clipcache.Cache(root)
     return cache if cache is not None and cache.takes(clips) else None
-
-
-def _stamp(root: Path, clip: str) -> list[Any]:
-    """A clip and what tells that it is what it was; the name alone if it cannot be looked at."""
-    path = root / clip
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [os.stat(file) for file in files]  # noqa: PTH116 - follows links, as readers do
-    except OSError:
-        return [clip]
-    return [
-        clip,
-        len(found),
-        sum(s.st_size for s in found),
-        max((s.st_mtime_ns for s in found), default=0),
-    ]

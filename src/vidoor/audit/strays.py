@@ -14,13 +14,16 @@ NOWHERE = "a link to nothing"
 NO_FRAMES = "a folder without frames"
 NO_FILE = "no regular file"
 NAME = "a backslash in its name: no list can hold it"
+CLOSED = "a folder that cannot be read"
 
 
 def strays(root: Path, known: Collection[str]) -> Iterator[Quarantined]:
     """Entries below ``root`` that are named as videos are and are not ``known``, in order of their
-    paths. Clips that are folders of frames are not searched, nor are links to folders."""
+    paths, then folders that cannot be read. Clips that are folders of frames are not searched, nor
+    are links to folders."""
     known = frozenset(known)
-    for place, folders, files in os.walk(root):
+    closed: list[OSError] = []
+    for place, folders, files in os.walk(root, onerror=closed.append):
         here = Path(place).relative_to(root)
         names = sorted([*folders, *files])
         folders[:] = sorted(name for name in folders if str(here / name) not in known)
@@ -28,6 +31,7 @@ def strays(root: Path, known: Collection[str]) -> Iterator[Quarantined]:
             path = str(here / name)
             if Path(name.lstrip(".")).suffix.lower() in VIDEO_SUFFIXES and path not in known:
                 yield Quarantined(path, _why(root / path))
+    yield from (Quarantined(os.path.relpath(one.filename, root), CLOSED) for one in closed)
 
 
 def unlistable(paths: Collection[str]) -> Iterator[Quarantined]:

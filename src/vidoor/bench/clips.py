@@ -146,12 +146,12 @@ def described(trigger: Any, clips: ClipSet) -> Mapping[str, Any]:
 
 
 def _imperceptibility(test: ClipSet, attacked: ClipSet) -> dict[str, float]:
-    chosen = _evenly(len(test), IMPERCEPTIBILITY_CLIPS)
-    pairs = [(test.read(i).numpy(), attacked.read(i).numpy()) for i in chosen]
-    return {
-        "psnr": float(np.mean([metrics.psnr(a, b) for a, b in pairs])),
-        "ssim": float(np.mean([metrics.ssim(a, b) for a, b in pairs])),
-    }
+    found = []
+    for index in _evenly(len(test), IMPERCEPTIBILITY_CLIPS):
+        pair = test.read(index).numpy(), attacked.read(index).numpy()
+        found.append((metrics.psnr(*pair), metrics.ssim(*pair)))
+    psnr, ssim = zip(*found, strict=True)
+    return {"psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
 
 
 def _evenly(count: int, wanted: int) -> list[int]:

@@ -63,15 +63,15 @@ def _victim(work: Work, clips: Clean) -> Any:
 
 def _of_data(work: Work, clips: Clean) -> Verdict:
     """Which of the training clips?"""
-    given = _suspects(work, clips)
-    suspects = anonymous(given)
+    named = _suspects(work, clips)
+    suspects = anonymous(named)
     if "activations" in work.needs:
         (seen,) = activations.load(work.needs["activations"]).values()
         verdict = work["detector"].judge(seen)
     else:
         verdict = work["detector"].inspect(suspects, victim=_victim(work, clips))
     verdict = _sound(verdict, suspects.ids, "clips")
-    return renamed(verdict, dict(zip(suspects.ids, given.ids, strict=True)))
+    return renamed(verdict, dict(zip(suspects.ids, named.ids, strict=True)))
 
 
 def _of_model(work: Work, clips: Clean) -> Verdict:

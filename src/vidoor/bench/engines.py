@@ -32,8 +32,17 @@ class Handle(Protocol):
         ...
 
 
+PAUSE, SLURM_PAUSE = 0.02, 2.0
+"""Seconds between two looks at what is running, here and where each look asks a file system."""
+
+
 class Executor(Protocol):
     """Takes stages. ``free`` is how many more it wants now."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks at what was handed over."""
+        ...
 
     def free(self) -> int:
         """How many stages can be handed over now."""
@@ -51,6 +60,7 @@ class _Engine:
     send: Callable[[Stage], Any]
     deaths: tuple[type[Exception], ...]
     free: Callable[[], int] = lambda: sys.maxsize
+    pause: float = PAUSE
 
     def submit(self, stage: Stage) -> Handle:
         return _Sent(self.send(stage), self.deaths)
@@ -179,7 +189,8 @@ def on_slurm(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
         """A scheduler queues what it is given; without one, stages are processes here."""
         if engine.cluster == "slurm":
             return sys.maxsize
-        return max(0, runtime.workers - sum(not job.done() for job in jobs))
+        jobs[:] = [job for job in jobs if not job.done()]
+        return max(0, runtime.workers - len(jobs))
 
     def send(stage: Stage) -> Any:
         jobs.append(engine.submit(_elsewhere, stage, runtime, quiet))
@@ -187,7 +198,8 @@ def on_slurm(runtime: Runtime, quiet: bool) -> Iterator[Executor]:
 
     try:
         errors = submitit.core.utils
-        yield _Engine(send, (errors.FailedJobError, errors.UncompletedJobError), free)
+        pause = SLURM_PAUSE if engine.cluster == "slurm" else PAUSE
+        yield _Engine(send, (errors.FailedJobError, errors.UncompletedJobError), free, pause)
     finally:
         for job in jobs:
             if not job.done():

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vidoor import progress
-from vidoor.bench.engines import DIED, Executor, Handle, on_ray, on_slurm
+from vidoor.bench.engines import DIED, PAUSE, Executor, Handle, on_ray, on_slurm
 from vidoor.bench.make import Outcome, make
 from vidoor.bench.stages import Stage
 from vidoor.recipe import Runtime
@@ -40,6 +40,7 @@ class _Ended:
 @dataclass(frozen=True, slots=True)
 class _Here:
     runtime: Runtime
+    pause: float = PAUSE
 
     def free(self) -> int:
         return 1
@@ -115,6 +116,7 @@ class _Handed:
 @dataclass(frozen=True, slots=True)
 class _Local:
     workers: list[_Worker] = field(default_factory=list)
+    pause: float = PAUSE
 
     def free(self) -> int:
         return sum(not worker.busy for worker in self.workers)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidoor.bench import store
+from vidoor.bench.engines import PAUSE
 from vidoor.bench.evaluate import RECIPE
 from vidoor.bench.plan import Cell
-from vidoor.bench.sweep import PAUSE
 from vidoor.errors import DataError, VidoorError
 from vidoor.files import write_text
 from vidoor.progress import say

@@ -78,11 +78,6 @@ def plan(document: Document, out: Path | None = None) -> list[Cell]:
     return list({cell.stage.folder: cell for cell in reversed(cells)}.values())[::-1]
 
 
-def check(recipe: Recipe) -> None:
-    """VidoorError, one line, if the recipe cannot be run."""
-    _check(recipe, _Looked())
-
-
 def _check(recipe: Recipe, looked: _Looked) -> None:
     data, seed, attack = recipe.data, recipe.seed, recipe.poisoning
     splits = looked.once(lambda: _opened(data, seed), "open", data, seed)

@@ -15,8 +15,9 @@ import scipy.fft
 import torch
 
 from vidoor.triggers._bands import COLUMNS, ROWS
+from vidoor.triggers._spectral import Spectral, spatial_index
 from vidoor.triggers.embedding import embed as add
-from vidoor.triggers.spectral import DCT, DFT, DWT, RT, Spectral, spatial_index
+from vidoor.triggers.spectral import DCT, DFT, DWT, RT
 from vidoor.types import Geometry
 
 RUNS = 15

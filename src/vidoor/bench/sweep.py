@@ -22,9 +22,6 @@ from vidoor.bench.stages import Stage
 from vidoor.files import make_folder
 from vidoor.progress import say, steps
 
-PAUSE = 0.02
-"""Seconds between two looks at what is running."""
-
 
 @dataclass(frozen=True, slots=True)
 class Swept:
@@ -66,15 +63,16 @@ def _work(board: Board, engine: Executor, tell: Callable[[str, int], None]) -> i
     made = 0
     while board.waiting:
         running += [(stage, engine.submit(stage)) for stage in board.take(engine.free())]
-        ended = [pair for pair in running if pair[1].done()]
-        running = [pair for pair in running if pair not in ended]
+        looked = [(*pair, pair[1].done()) for pair in running]
+        running = [(stage, handle) for stage, handle, done in looked if not done]
+        ended = [(stage, handle) for stage, handle, done in looked if done]
         for stage, handle in ended:
             outcome = handle.result()
             made += outcome.status == "made"
             if stage.folder in board.waiting:  # else nobody wants it any more
                 _settle(board, stage, outcome, tell)
         if not ended:
-            time.sleep(PAUSE)
+            time.sleep(engine.pause)
     return made
 
 

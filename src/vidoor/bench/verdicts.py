@@ -1,7 +1,7 @@
 """Verdicts of detectors: what they are given to judge, and what they say, on disk."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from vidoor.bench import store
 from vidoor.report.tables import read_json
-from vidoor.types import ClipSet, Cost, Verdict
+from vidoor.types import ClipSet, Cost, Frames, Verdict
 
 VERDICT, SCORES, ARRAYS = "verdict.json", "scores.npz", "evidence.npz"
 
@@ -25,7 +25,17 @@ def anonymous(clips: ClipSet) -> ClipSet:
     """The set as a defender gets it: pixels and given labels. Original ids may name the true
     class, and the reader of a poisoned set knows the plan; neither goes along."""
     ids = tuple(f"clip-{index:07d}" for index in range(len(clips)))
-    return replace(clips, ids=ids, read=lambda index: clips.read(index))
+    return replace(clips, ids=ids, read=_Nameless(clips.read))
+
+
+@dataclass(frozen=True, slots=True)
+class _Nameless:
+    """Reads clips, and tells nothing else that the reader knows."""
+
+    source: Callable[[int], Frames]
+
+    def __call__(self, index: int) -> Frames:
+        return self.source(index)
 
 
 def renamed(verdict: Verdict, names: Mapping[str, str]) -> Verdict:

@@ -23,9 +23,9 @@ from vidoor.metrics import PEAK, PSNR_FLOOR
 from vidoor.progress import track
 from vidoor.report import paper
 from vidoor.report.layout import Column, Mean, Table, Unit
+from vidoor.triggers._spectral import Spectral
 from vidoor.triggers.embedding import Pattern
 from vidoor.triggers.fttrojan import FTtrojan
-from vidoor.triggers.spectral import Spectral
 from vidoor.types import Geometry, Trigger
 
 EMBEDDED = 8

@@ -5,10 +5,9 @@ folder of frames), of the geometry that it is scaled to, and of what decoded it.
 set finds the clips of the first, another geometry makes other entries, and a file that was changed
 is decoded again.
 
-To hash a file is to read it. Therefore its hash is noted together with the path, size, inode and
-both times, and believed as long as these stay what they are; not of a file that was changed within
-the last two seconds, for the clocks of file systems are coarse. Whoever changes bytes and puts back
-the inode and both times (root can) is believed.
+To hash a file is to read it. Therefore its hash is noted together with its stamp (``sameness``) and
+believed as long as that stays what it is; not of a file that was changed within the last two
+seconds.
 
 Where clips lie, and what two writers, a kill, a full disk or a flipped bit do, is told in
 ``shards``. Only pixels and numbers are kept: nothing is unpickled. Who may write to the folder may
@@ -19,14 +18,12 @@ import hashlib
 import json
 import math
 import os
-import stat
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import PIL
@@ -35,9 +32,10 @@ from av import __version__ as av_version
 from av import library_versions
 from torch import Tensor
 
-from vidoor.data import quarantine, shards
+from vidoor.data import quarantine, sameness, shards
 from vidoor.data.guard import Limits
 from vidoor.data.quarantine import USUAL, Kept
+from vidoor.data.sameness import Stamp
 from vidoor.progress import track
 from vidoor.types import ClipSet, Frames, Geometry, Quarantined
 
@@ -48,7 +46,6 @@ LIMIT = 32 * 2**30
 """Bytes of a cache that is told no other number."""
 
 _FORM = 1  # of keys: another number finds nothing of what was kept before
-_SETTLED = 2 * 10**9  # ns after which another change of a file changes its times as well
 
 
 def usual() -> Path | None:
@@ -120,7 +117,7 @@ class Cache:
                 reasons[index] = outcome
             elif index in keys and outcome.numel():
                 key, stamp = named[index]
-                if _is_still(_path(clips.read, index), stamp):
+                if sameness.is_still(_path(clips.read, index), stamp):
                     _put(store, key, outcome, clips.geometry)
         store.commit()
         return quarantine.sort_out(clips, reasons, what)
@@ -140,7 +137,7 @@ class _Through:
         slot = made, str(path)
         value = store.get(store.known[slot]) if slot in store.known else None
         if value is None:
-            stamp = _stamp(path)
+            stamp = sameness.stamp(path)
             key = None if stamp is None else _key(store, made, path, stamp)
             if stamp is None or key is None:
                 return self.source(index)  # which says what is wrong with it
@@ -148,7 +145,7 @@ class _Through:
             value = store.get(key)
             if value is None:
                 frames = self.source(index)
-                if _is_still(path, stamp):
+                if sameness.is_still(path, stamp):
                     _put(store, key, frames, self.geometry)
                 return frames
         return torch.from_numpy(value).view(_shape(self.geometry))
@@ -200,22 +197,16 @@ def _put(store: shards.Shards, key: bytes, frames: Tensor, geometry: Geometry) -
 # ---- keys ----------------------------------------------------------------------------------------
 
 
-class _Stamp(NamedTuple):
-    """Tells that a file is what it was: a hash of its path, size, inode and times."""
-
-    digest: bytes
-    settled: bool
-
-
-def _named(store: shards.Shards, clips: ClipSet, what: str) -> dict[int, tuple[bytes, _Stamp]]:
+def _named(store: shards.Shards, clips: ClipSet, what: str) -> dict[int, tuple[bytes, Stamp]]:
     """Key and stamp of every clip whose file can be opened."""
     made = _made(clips.read, clips.geometry)
     paths = [_path(clips.read, index) for index in range(len(clips))]
-    stamps = {i: stamp for i, path in enumerate(paths) if (stamp := _stamp(path)) is not None}
+    seen = ((index, sameness.stamp(path)) for index, path in enumerate(paths))
+    stamps = {index: stamp for index, stamp in seen if stamp is not None}
     contents = store.contents([stamp.digest for stamp in stamps.values()])
     new = [i for i, stamp in stamps.items() if stamp.digest not in contents]
     for index in track(new, f"hashing {what}", len(new)) if new else ():
-        content = _content(paths[index])
+        content = sameness.content(paths[index])
         if content is not None:
             contents[stamps[index].digest] = content
             if stamps[index].settled:
@@ -227,10 +218,10 @@ def _named(store: shards.Shards, clips: ClipSet, what: str) -> dict[int, tuple[b
     }
 
 
-def _key(store: shards.Shards, made: bytes, path: Path, stamp: _Stamp) -> bytes | None:
+def _key(store: shards.Shards, made: bytes, path: Path, stamp: Stamp) -> bytes | None:
     content = store.contents([stamp.digest]).get(stamp.digest)
     if content is None:
-        content = _content(path)
+        content = sameness.content(path)
         if content is None:
             return None
         if stamp.settled:
@@ -250,49 +241,3 @@ def _digest(reader: str, version: str, geometry: Geometry) -> bytes:
     libraries = [av_version, library_versions, PIL.__version__]
     about = [_FORM, reader, version, *geometry, libraries]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).digest()
-
-
-def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The file, or all files in the folder; nothing that reading would wait for."""
-    status = path.stat()
-    if not stat.S_ISDIR(status.st_mode):
-        entries = [(path, status)]
-    else:
-        entries = [(entry, entry.stat()) for entry in sorted(path.iterdir())]
-    return ((entry, found) for entry, found in entries if stat.S_ISREG(found.st_mode))
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    try:
-        files = list(_files(path))
-    except (OSError, ValueError):
-        return None
-    facts = [
-        (file.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev)
-        for file, s in files
-    ]
-    newest = max((max(s.st_mtime_ns, s.st_ctime_ns) for _, s in files), default=0)
-    about = json.dumps([str(path.absolute()), facts])
-    digest = hashlib.sha256(about.encode()).digest()
-    return _Stamp(digest, newest + _SETTLED <= time.time_ns())
-
-
-def _is_still(path: Path, stamp: _Stamp) -> bool:
-    now = _stamp(path)
-    return now is not None and now.digest == stamp.digest
-
-
-def _content(path: Path) -> bytes | None:
-    """A hash of the file, or of the names and the bytes of all files in the folder."""
-    try:
-        if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        whole = hashlib.sha256(b"folder")
-        for each, _ in _files(path):
-            with each.open("rb") as file:
-                inner = hashlib.file_digest(file, "sha256").digest()
-            whole.update(json.dumps(each.name).encode() + inner)
-        return whole.digest()
-    except OSError:
-        return None

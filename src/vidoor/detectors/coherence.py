@@ -106,7 +106,7 @@ class Coherence:
                 f"compare; give {NEEDED} or more"
             )
         outcome = self._outcome(suspects, seen, through, rank, rng)
-        pairs = same_footage(suspects.ids, rank, seen.spectra.twins, names)
+        copies = same_footage(suspects.ids, rank, seen.spectra.twins, names)
         triggers = [one for one in outcome.found if one.trigger]
         level = triggers[0].level if triggers else outcome.leads.level
         scores, threshold = joint(triggers) if triggers else (outcome.quiet, inf)
@@ -118,7 +118,7 @@ class Coherence:
             f"FPR {self.fpr:g} by negative scores",
             alarm=bool(triggers),
             evidence=_evidence(suspects, outcome, triggers, scores)
-            | {"same_footage": tuple(pairs)},
+            | {"same_footage": tuple(copies)},
             cost=Cost(seconds=time.perf_counter() - begin),
         )
 

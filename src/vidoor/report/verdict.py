@@ -5,7 +5,7 @@ miss, and where the truth is not known nothing is called right or wrong.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,8 +19,8 @@ HEALTHY = 0.05
 WORKS, LEARNT = 0.9, 0.2
 """ASR from which a backdoor works, and below which it was hardly learnt."""
 
-PAIRS = 5
-"""Most near-duplicate pairs that are named."""
+GROUPS = 5
+"""Most groups of near-duplicates that are named, and most clips of each."""
 
 
 def percent(fraction: Any) -> str:
@@ -170,16 +170,21 @@ def _of(part: int, whole: int) -> str:
 
 def copies(judged: Judged) -> str:
     """Clips that are the same footage, which the detector did not take for agreement; or ""."""
-    pairs = (judged.record.get("evidence") or {}).get("same_footage")
-    if not isinstance(pairs, list):
+    told = (judged.record.get("evidence") or {}).get("same_footage")
+    if not isinstance(told, list):
         return ""
-    named = [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2]
-    if not named:
+    groups = [group for group in told if isinstance(group, list) and len(group) > 1]
+    if not groups:
         return ""
-    shown = "; ".join(f"{one} and {other}" for one, other in named[:PAIRS])
-    rest = f"; and {number(len(named) - PAIRS)} more" if len(named) > PAIRS else ""
-    noun = "pair" if len(named) == 1 else "pairs"
-    return f"{number(len(named))} {noun} of near-duplicate clips: {shown}{rest}."
+    shown = "; ".join(_some(group) for group in groups[:GROUPS])
+    rest = f"; and {number(len(groups) - GROUPS)} more" if len(groups) > GROUPS else ""
+    noun = "group" if len(groups) == 1 else "groups"
+    return f"{number(len(groups))} {noun} of near-duplicate clips: {shown}{rest}."
+
+
+def _some(group: Sequence[Any]) -> str:
+    rest = f" and {number(len(group) - GROUPS)} more" if len(group) > GROUPS else ""
+    return " and ".join(map(str, group[:GROUPS])) + rest
 
 
 def attack(record: Section) -> str:

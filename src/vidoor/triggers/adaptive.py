@@ -23,8 +23,8 @@ from vidoor.errors import unknown
 from vidoor.registry import register
 from vidoor.transforms.dft import DFT as DFTBasis
 from vidoor.triggers._bands import COLUMNS, ROWS
-from vidoor.triggers.embedding import Clips, Pattern, embed
-from vidoor.triggers.spectral import Spectral, spatial_index
+from vidoor.triggers._spectral import Spectral, spatial_index
+from vidoor.triggers.embedding import Clips, Pattern, embed, geometry_of
 from vidoor.types import Frames, Geometry
 
 Vary = Literal["phase", "half", "offset", "shift", "phases", "texture"]
@@ -77,12 +77,12 @@ class Adaptive(Spectral):
                 into.copy_(self(one))
             return out
         if self.vary == "texture":
-            return _textured(clip, self.pattern(_geometry(clip)))
+            return _textured(clip, self.pattern(geometry_of(clip)))
         return embed(clip, self.drawn(clip))
 
     def drawn(self, clip: Frames) -> Pattern:
         """The pattern that this clip gets; with ``texture`` before it is multiplied."""
-        geometry = _geometry(clip)
+        geometry = geometry_of(clip)
         whole, rng = self.pattern(geometry), _generator(clip, self.seed)
         factors = whole.frames, whole.rows, whole.columns
         if self.vary == "phase":
@@ -121,11 +121,6 @@ class Adaptive(Spectral):
             _vectors(height, tuple(spatial_index(self, ROWS, height)), height),
             _vectors(width, tuple(spatial_index(self, COLUMNS, width)), width),
         ]
-
-
-def _geometry(clip: Clips) -> Geometry:
-    frames, _, height, width = clip.shape[-4:]
-    return Geometry(frames, height, width)
 
 
 def _generator(clip: Frames, seed: int) -> Generator:

@@ -51,6 +51,12 @@ SPARE = 64
 """One position in so many of a frame may be left out of its table."""
 
 
+def geometry_of(clip: Clips) -> Geometry:
+    """Of a clip, or of each clip of a batch."""
+    frames, _, height, width = clip.shape[-4:]
+    return Geometry(frames, height, width)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
     """A rank-one pattern ``frames ⊗ rows ⊗ columns`` in grey levels, alike on every channel.

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from vidoor.registry import register
+from vidoor.triggers.embedding import geometry_of
 from vidoor.triggers.framewise import Clips, Framewise, grey_levels
 from vidoor.types import Geometry
 
@@ -59,7 +60,7 @@ class WaNet(Framewise):
 
     def __call__(self, clip: Clips) -> Clips:
         """The warped clip."""
-        return _warp(clip, _grids(self, _geometry(clip)))
+        return _warp(clip, _grids(self, geometry_of(clip)))
 
     def noisy(self, clip: Clips, seed: int) -> Clips:
         """The clip warped with a perturbed grid, for the original's noise mode.
@@ -70,7 +71,7 @@ class WaNet(Framewise):
         more) for each. To every point of the grid a displacement is added, uniform in (−1, 1)
         over the side, the same in all frames (``static``) or drawn for each (``dynamic``).
         """
-        geometry = _geometry(clip)
+        geometry = geometry_of(clip)
         grids = _grids(self, geometry)
         drawn = np.random.default_rng([self.seed, seed, 1]).uniform(-1, 1, grids.shape)
         noise = torch.from_numpy(drawn / [geometry.width, geometry.height]).float()
@@ -89,11 +90,6 @@ def control_grid(generator: Generator, k: int) -> Float64[np.ndarray, "2 k k"]:
     drawn = generator.uniform(-1, 1, (2, k, k))
     grid: Float64[np.ndarray, "2 k k"] = drawn / np.abs(drawn).mean()
     return grid
-
-
-def _geometry(clip: Clips) -> Geometry:
-    frames, _, height, width = clip.shape[-4:]
-    return Geometry(frames, height, width)
 
 
 def _identity(height: int, width: int) -> Float64[Tensor, "h w 2"]:

@@ -1,13 +1,14 @@
 """What a pattern is, who carries it, and what it looks like: from leads to evidence."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from itertools import combinations
 from math import inf
 from typing import Any, NamedTuple
 
 import torch
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.fft import irfftn
 from torch.nn.functional import pad
@@ -208,16 +209,14 @@ def ranked(scores: Tensor, members: Sequence[int]) -> list[int]:
 
 def same_footage(
     ids: tuple[str, ...], rank: Tensor, twins: Tensor, names: dict[int, bytes]
-) -> Iterator[tuple[str, str]]:
-    """Pairs of clips that are copies or near-duplicates; the latter among those searched."""
-    places: dict[bytes, list[int]] = {}
-    for index, digest in names.items():
-        places.setdefault(digest, []).append(index)
-    by_rank = {int(rank[held[0]]): held for held in places.values()}
-    pairs = [pair for held in places.values() for pair in combinations(held, 2)]
-    for i, j in twins.triu(1).nonzero().tolist():
-        pairs += [(a, b) for a in by_rank[i] for b in by_rank[j]]
-    yield from ((ids[a], ids[b]) for a, b in sorted(tuple(sorted(pair)) for pair in pairs))
+) -> list[tuple[str, ...]]:
+    """Groups of clips that are copies or near-duplicates, be it by way of others of the group; the
+    latter among those searched. ``rank`` is each clip's place there, -1 if it has none."""
+    _, part = connected_components(csr_matrix(twins.numpy()), directed=False)
+    groups: dict[bytes | int, list[int]] = defaultdict(list)
+    for index, place in enumerate(rank.tolist()):
+        groups[int(part[place]) if place >= 0 else names[index]].append(index)
+    return [tuple(ids[i] for i in group) for group in groups.values() if len(group) > 1]
 
 
 def _patterns(suspects: ClipSet, scores: Tensor, members: list[int], free: bool) -> Tensor:
@@ -259,7 +258,8 @@ def _volumes(spectra: Tensor, suspects: ClipSet) -> Tensor:
 def _sheet(suspects: ClipSet, scores: Tensor, members: list[int]) -> Tensor:
     """What still members share beyond other clips, grey levels, float32 [1, T, H, W], as each
     frame has it: the difference of mean luminance, so scenery shows where members are few."""
-    outside = ranked(-scores, [i for i in range(len(scores)) if i not in set(members)])[:SHOWN]
+    inside = set(members)
+    outside = ranked(-scores, [i for i in range(len(scores)) if i not in inside])[:SHOWN]
     mean = [
         torch.stack([luminance(suspects.read(i)).mean(0) for i in part]).mean(0)
         for part in (members[:SHOWN], outside or members[:SHOWN])
