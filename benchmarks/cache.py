@@ -30,9 +30,9 @@ import numpy as np
 import torch
 
 from vidoor import progress
-from vidoor.bench.speed import interleaved
 from vidoor.data import shards, video
 from vidoor.data.clipcache import Cache
+from vidoor.measure.speed import interleaved
 from vidoor.types import ClipSet, Frames, Geometry
 
 CLIPS, FRAMES, SIZE = 24, 75, (240, 320)

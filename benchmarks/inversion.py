@@ -13,7 +13,7 @@ import json
 
 import torch
 
-from vidoor.bench.inversion_cost import METHODS, inversion
+from vidoor.measure.inversion import METHODS, inversion
 
 SHOWN = ("victim", "seed", "acc", "method", "ratio", "full_score", "raced_score", "same", "right")
 

@@ -1,4 +1,4 @@
-"""The numbers that a table holds. The only place where truth and scores meet.
+"""The numbers that a table holds, of truth and scores.
 
 Plain numpy in, plain floats out. Rates are fractions in [0, 1].
 """

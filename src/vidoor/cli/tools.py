@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from vidoor.bench import benchmarks
 from vidoor.cli.shared import Json, Set, app, print_flat, print_json, rendered
 from vidoor.document import override
 from vidoor.errors import RecipeError, unknown
+from vidoor.measure import benchmarks
 from vidoor.report import summary
 
 

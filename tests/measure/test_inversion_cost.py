@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from vidoor.bench import detection, inversion_cost
 from vidoor.data.shapes import Shapes
+from vidoor.measure import detection
+from vidoor.measure import inversion as inversion_cost
 from vidoor.victims.r2plus1d import R2Plus1D
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vidoor.bench import training
 from vidoor.data.shapes import Shapes
+from vidoor.measure import training
 from vidoor.victims.training import Training, fit
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from vidoor.bench.inversion_cost import inversion
 from vidoor.detectors.activation_clustering import ActivationClustering
 from vidoor.detectors.spectral_signatures import SpectralSignatures
 from vidoor.detectors.strip import STRIP
+from vidoor.measure.inversion import inversion
 from vidoor.meter import metered
 from vidoor.types import ClipSet, Geometry
 from vidoor.victims import victim as victims

@@ -17,12 +17,12 @@ import torch
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from vidoor.bench.speed import interleaved
 from vidoor.data import video
 from vidoor.data._pixels import ALONE
 from vidoor.data.clipcache import Cache
 from vidoor.data.folder import Reader
 from vidoor.data.guard import Limits, guarded
+from vidoor.measure.speed import interleaved
 from vidoor.types import ClipSet, Geometry
 
 SUFFIXES: Mapping[video.Codec, str] = {"h264": ".mp4", "mpeg4": ".avi"}
@@ -32,7 +32,7 @@ GEOMETRY = Geometry(16, 112, 112)
 MORE = 10
 """So many times the clips must be read in the same memory."""
 
-_PEAK = "from sys import argv; from vidoor.bench.decode import peak; print(peak(*argv[1:]))"
+_PEAK = "from sys import argv; from vidoor.measure.decode import peak; print(peak(*argv[1:]))"
 
 
 def decode() -> dict[str, Any]:

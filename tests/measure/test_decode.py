@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidoor.bench import decode, speed
+from vidoor.measure import decode, speed
 
 
 def test_the_document(monkeypatch: pytest.MonkeyPatch) -> None:

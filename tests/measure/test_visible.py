@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidoor import imperceptibility, metrics
-from vidoor.bench import visible
 from vidoor.bench.samples import PAPER, published
 from vidoor.data.shapes import Shapes
+from vidoor.measure import visible
 from vidoor.report import paper
 from vidoor.report.layout import WRITERS
 from vidoor.triggers.badnet import BadNet

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidoor.bench import survival
-from vidoor.bench.survival import CONDITIONS, Condition
 from vidoor.data import video
 from vidoor.errors import DataError
+from vidoor.measure import survival
+from vidoor.measure.survival import CONDITIONS, Condition
 from vidoor.report.layout import WRITERS
 from vidoor.triggers.badnet import BadNet
 from vidoor.triggers.spectral import DFT

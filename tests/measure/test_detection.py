@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidoor.bench import detection
+from vidoor.measure import detection
 
 
 def test_memory_that_is_held_for_a_moment_is_seen():

@@ -14,7 +14,7 @@ from vidoor.report.layout import WRITERS, Column, Table
 
 
 class Benchmark(NamedTuple):
-    """A function of a module of ``vidoor.bench``, loaded only when it is asked for.
+    """A function of a module of ``vidoor.measure``, loaded only when it is asked for.
 
     It returns a document for programs, and takes ``clips``, a folder of videos, if it can be
     measured on a user's own. ``tables(document)`` in its module says it to people; without that,
@@ -43,7 +43,7 @@ BENCHMARKS = {
         "detection", "detectors", "passes that detectors take beside those cannot avoid (minutes)"
     ),
     "audit": Benchmark(
-        "audit_cost", "audit", "what an audit of clips costs beside reading them (minutes)"
+        "audit", "audit", "what an audit of clips costs beside reading them (minutes)"
     ),
     "imperceptibility": Benchmark(
         "visible", "benchmark", "how visible each trigger is, Tables 4 and 6 (takes --clips)"
@@ -72,7 +72,7 @@ def measure(name: str, clips: Path | None = None, kept: Path | None = None) -> M
     """
     if name not in BENCHMARKS:
         raise RecipeError(unknown("benchmark", name, BENCHMARKS))
-    module = import_module(f"vidoor.bench.{BENCHMARKS[name].module}")
+    module = import_module(f"vidoor.measure.{BENCHMARKS[name].module}")
     run: Callable[..., dict[str, Any]] = getattr(module, BENCHMARKS[name].function)
     given = {} if clips is None else {"clips": clips}
     if given and "clips" not in signature(run).parameters:

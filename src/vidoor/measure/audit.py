@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
-from vidoor.bench import detection
-from vidoor.bench.decode import files_of
 from vidoor.bench.engines import ray_workers
-from vidoor.bench.speed import interleaved
 from vidoor.data.folder import Reader
 from vidoor.detectors.coherence import Coherence
+from vidoor.measure import detection
+from vidoor.measure.decode import files_of
+from vidoor.measure.speed import interleaved
 from vidoor.recipe import Runtime
 from vidoor.spread import Workers, among
 from vidoor.types import ClipSet, Geometry

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from vidoor.bench import benchmarks
-from vidoor.bench.benchmarks import BENCHMARKS, Benchmark
 from vidoor.errors import RecipeError, VidoorError
+from vidoor.measure import benchmarks
+from vidoor.measure.benchmarks import BENCHMARKS, Benchmark
 from vidoor.report.layout import Column, Table
 
 ROWS: list[dict[str, Any]] = [
@@ -24,7 +24,7 @@ ROWS: list[dict[str, Any]] = [
 @pytest.fixture
 def weighed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A benchmark ``weigh`` in a module of its own, as a new one would be added."""
-    module = ModuleType("vidoor.bench.weighing")
+    module = ModuleType("vidoor.measure.weighing")
     vars(module)["weigh"] = lambda clips=None: {"rows": ROWS, "own": clips is not None}
     monkeypatch.setitem(sys.modules, module.__name__, module)
     about = "what each trigger weighs (takes --clips)"
@@ -46,7 +46,7 @@ def test_the_help_names_each_with_what_it_measures() -> None:
 
 
 def test_naming_them_loads_nothing_heavy() -> None:
-    code = "import sys, vidoor.bench.benchmarks; sys.exit('torch' in sys.modules)"
+    code = "import sys, vidoor.measure.benchmarks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -61,7 +61,7 @@ def test_a_new_one_is_one_line(weighed: ModuleType) -> None:
 
 
 def test_numbers_without_a_table_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("vidoor.bench.timing")
+    module = ModuleType("vidoor.measure.timing")
     vars(module)["time"] = lambda: {"ratio": 2.5, "warm": {"ratio": 1.5}}
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(BENCHMARKS, "time", Benchmark("timing", "time", "time"))

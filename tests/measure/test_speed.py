@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidoor.bench import speed
+from vidoor.measure import speed
 from vidoor.types import Geometry
 
 

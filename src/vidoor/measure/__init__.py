@@ -1,0 +1,1 @@
+"""What ``vidoor bench`` measures: ratios, what survives a codec, what is seen. One file each."""
