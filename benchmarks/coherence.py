@@ -164,10 +164,11 @@ def table(lines: list[dict[str, Any]], out: Path) -> None:
         alarms, n = sum(row["alarm"] for row in rows), len(rows)
         low = float(beta.ppf(0.025, alarms, n - alarms + 1)) if alarms else 0.0
         high = float(beta.ppf(0.975, alarms + 1, n - alarms)) if alarms < n else 1.0
+        size = round(KEPT * count) if name == "clean" else count
         rates = [row["tpr"] for row in rows if row["tpr"] is not None]
         tpr = (f"{np.mean(rates):.4f}", f"{min(rates):.3f}") if rates else ("–", "–")
         cells = [
-            " ".join(filter(None, (data, f"{count:,}" if count else ""))),
+            " ".join(filter(None, (data, f"{size:,}" if size else ""))),
             name,
             f"{100 * rate:g} %" if name not in HARMLESS and rate else "–",
             f"{alarms} of {n}",

@@ -133,7 +133,7 @@ class OrderStatistic:
     exceeds r with probability 1 − F(r)^K: that is the p-value. A law fitted to K − 1 numbers is too
     narrow, and of eight gamma numbers it calls one an outlier in 30 % of the cases, not in 5 %. So
     the threshold is calibrated: ``alpha`` of K gamma numbers exceed it. It hardly depends on the
-    law's shape. Below five classes no score exceeds it.
+    law's shape.
     """
 
     classes: int

@@ -9,6 +9,8 @@ Departures: the original seeks one for each pair of source and target class, K (
 which each sees the clips of one class; like Li et al. we seek one for each target, on the clips of
 all other classes. Its steps follow the slope times a rate that grows in stages; ours have a length
 of their own, 5 % of the norm so far, so that a norm is exact to that whatever the victim's logits.
+Its rule, p < 0.05 by a gamma law of the other classes, calls one of eight numbers of such a law an
+outlier in 30 % of the cases; ours has a threshold at which it is 5 % (``outliers.OrderStatistic``).
 """
 
 from collections.abc import Mapping
