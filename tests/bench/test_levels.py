@@ -97,3 +97,15 @@ def test_a_verdict_beside_the_truth():
 def test_a_mitigation_must_name_a_verdict_that_there_will_be(tiny, mitigation, line):
     with pytest.raises(VidoorError, match=line):
         plan(tiny(*DETECTORS, f"mitigation.m={mitigation}"))
+
+
+@pytest.mark.parametrize(("few", "told"), [(1, False), (4, False), (5, True)])
+def test_an_interval_needs_some_on_either_side(few, told):
+    scores = tuple(float(n) for n in range(12))
+    for positive in (np.arange(12) < few, np.arange(12) >= few):
+        ids = tuple(map(str, scores))
+        verdict = Verdict(ids=ids, scores=scores, threshold=9.5, calibration="", alarm=True)
+        found = judge(verdict, Truth(positive, np.ones(12, bool)))
+        assert (found["auroc_low"] is not None) is (found["auroc_high"] is not None) is told
+        if told:
+            assert 0 <= found["auroc_low"] <= found["auroc"] <= found["auroc_high"] <= 1

@@ -20,6 +20,9 @@ last one is the paper's for STRIP."""
 INTERVAL_DRAWS = 200
 """Resamplings of what was judged, for the interval of AUROC."""
 
+FEWEST = 5
+"""With and without a trigger, that such an interval needs at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -61,7 +64,7 @@ def judge(verdict: Verdict, known: Truth) -> dict[str, Any]:
     scores, positive = np.asarray(verdict.scores)[known.counted], known.positive[known.counted]
     flagged = verdicts.flags(verdict)[known.counted]
     tpr, fpr = metrics.hit_rates(flagged, positive)
-    low, high = metrics.bootstrap(metrics.auroc, (scores, positive), draws=INTERVAL_DRAWS)
+    low, high = _interval(scores, positive)
     return {
         **_said(verdict),
         "flagged": int(flagged.sum()),
@@ -74,6 +77,14 @@ def judge(verdict: Verdict, known: Truth) -> dict[str, Any]:
         "top": bool(positive[scores == scores.max()].all()),
         "highest_true": float(scores[positive].max()) if positive.any() else None,
     }
+
+
+def _interval(scores: np.ndarray, positive: np.ndarray) -> tuple[float | None, float | None]:
+    """Of AUROC; None where so few are on one side, as the one target among the classes of a model,
+    that drawing them again tells nothing."""
+    if min(positive.sum(), (~positive).sum()) < FEWEST:
+        return None, None
+    return metrics.bootstrap(metrics.auroc, (scores, positive), draws=INTERVAL_DRAWS)
 
 
 def control(verdict: Verdict) -> dict[str, Any]:
