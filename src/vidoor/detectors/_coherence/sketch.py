@@ -6,6 +6,7 @@ commutative, and parts can be learned in processes of their own.
 """
 
 from collections.abc import Callable, Iterable
+from heapq import heappush, heapreplace
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ def learn(
     """
     names: dict[int, bytes] = {}
     slots: dict[bytes, int] = {}
+    highest: list[bytes] = []  # a heap of the slots' names, inverted
     held: list[Tensor] = []
     for index, clip in zip(indices := list(part), ahead(read, indices), strict=True):
         seen = look(clip, through)
@@ -46,10 +48,13 @@ def learn(
             continue
         if len(slots) < room:
             slots[seen.name] = len(slots)
-            _put(held, seen, len(slots) - 1, room)
-        elif seen.name < (last := max(slots)):
+            heappush(highest, _inverted(seen.name))
+        elif seen.name < (last := _inverted(highest[0])):
             slots[seen.name] = slots.pop(last)
-            _put(held, seen, slots[seen.name], room)
+            heapreplace(highest, _inverted(seen.name))
+        else:
+            continue
+        _put(held, seen, slots[seen.name], room)
     order = torch.tensor([slots[name] for name in sorted(slots)], dtype=torch.long)
     return Sketch(tuple(sorted(slots)), *(_sorted(kind, order) for kind in held)), names
 
@@ -64,6 +69,11 @@ def merge(sketches: Iterable[Sketch], room: int) -> Sketch:
     order = torch.tensor([place[name] for name in names], dtype=torch.long)
     kinds = zip(*(part[1:] for part in parts), strict=True)
     return Sketch(names, *(torch.cat(kind)[order] for kind in kinds))
+
+
+def _inverted(name: bytes) -> bytes:
+    """Another name, in reverse order."""
+    return bytes(255 - byte for byte in name)
 
 
 def _put(held: list[Tensor], seen: Look, slot: int, room: int) -> None:
