@@ -32,6 +32,7 @@ import torch
 from vidoor import progress
 from vidoor.data import shards, video
 from vidoor.data.clipcache import Cache
+from vidoor.measure.detection import rss_anon
 from vidoor.measure.speed import interleaved
 from vidoor.types import ClipSet, Frames, Geometry
 
@@ -78,12 +79,6 @@ def each(read: Callable[[int], Frames]) -> Callable[[], object]:
     return lambda: read(next(indices)).clone()
 
 
-def anonymous() -> int:
-    """Bytes of memory that no file stands behind."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
-
-
 def rate(run: Callable[[], object]) -> float:
     """Clips a second."""
     start = time.perf_counter()
@@ -122,12 +117,12 @@ def measure(folder: Path) -> dict[str, float]:
         cold=True,
         runs=4 * CLIPS,
     )
-    before = anonymous()
+    before = rss_anon()
     for index in range(10 * CLIPS):
         view.read(index % CLIPS).clone()
     cached = seconds.pop("cached")
     ratios = {f"{name}_over_cached": value / cached for name, value in seconds.items()}
-    grown = float(anonymous() - before)
+    grown = float(rss_anon() - before)
     return {**ratios, "cached_seconds": cached, "fill": fill, "refill": refill, "anonymous": grown}
 
 

@@ -16,12 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 from vidoor.bench.plan import plan
 from vidoor.bench.store import cost
 from vidoor.bench.sweep import sweep
 from vidoor.document import override, read
+from vidoor.measure.speed import interleaved
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "bench-smoke.toml"
 RUNS = 5
@@ -49,17 +49,6 @@ def command(*arguments: object) -> Callable[[], None]:
     return run
 
 
-def interleaved(candidates: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each candidate over rounds in which each runs once."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(RUNS):
-        for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in times.items()}
-
-
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -73,7 +62,9 @@ def main() -> None:
                 "torch": command("-c", "import torch"),
                 "nothing_to_do": command(*smoke),
                 "thousand_planned": command(*smoke, *thousand),
-            }
+            },
+            cold=False,
+            runs=RUNS,
         )
     document = {
         **own,

@@ -16,6 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from vidoor.errors import RecipeError, unknown
 from vidoor.registry import lookup, name_of, names
 
+SEEDS = range(2**63)
+"""Valid seeds."""
+
+
+def check_seed(seed: int) -> None:
+    """ValueError if it is no valid seed."""
+    if seed not in SEEDS:
+        raise ValueError(f"seed must be in 0..2**63 - 1, not {seed}")
+
 
 def component(group: str, options: Any, name: str = "", *, where: str = "") -> Any:
     """The method of ``group`` that a recipe table ``{kind = …, option = …}`` describes; ``where``

@@ -18,13 +18,19 @@ import tomli_w
 
 from vidoor.document import Document, digest
 from vidoor.errors import RecipeError
-from vidoor.options import as_table, build, component, identity, refuse_unknown, revision, table
+from vidoor.options import (
+    as_table,
+    build,
+    check_seed,
+    component,
+    identity,
+    refuse_unknown,
+    revision,
+    table,
+)
 from vidoor.poisoning.poisoner import Poisoner
 from vidoor.registry import GROUPS
 from vidoor.victims.training import CHECKPOINT_EVERY, Training
-
-SEEDS = range(2**63)
-"""Valid seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +151,7 @@ class Recipe:
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
-        if self.seed not in SEEDS:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
 
 
 PLAIN: Mapping[str, tuple[type, str]] = {

@@ -8,7 +8,7 @@ from vidoor.measure import detection
 
 
 def test_memory_that_is_held_for_a_moment_is_seen():
-    before = detection.anonymous()
+    before = detection.rss_anon()
 
     def hold() -> None:
         torch.from_numpy(np.ones(2**26, np.uint8)).add(1).sum()

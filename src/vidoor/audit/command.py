@@ -22,8 +22,8 @@ from vidoor.bench.verdicts import flags
 from vidoor.document import override
 from vidoor.errors import DataError, RecipeError, unknown
 from vidoor.files import make_folder
-from vidoor.options import table
-from vidoor.recipe import SEEDS, Runtime
+from vidoor.options import SEEDS, table
+from vidoor.recipe import Runtime
 from vidoor.spread import among
 from vidoor.types import Geometry, Quarantined
 

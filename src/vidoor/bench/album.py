@@ -25,8 +25,7 @@ from vidoor.bench.samples import PAPER, samples
 from vidoor.document import Document
 from vidoor.errors import RecipeError, unknown
 from vidoor.imperceptibility import WINDOW
-from vidoor.options import as_table, build, component
-from vidoor.recipe import SEEDS
+from vidoor.options import as_table, build, check_seed, component
 from vidoor.registry import lookup
 from vidoor.types import ClipSet, Geometry, Trigger
 
@@ -98,8 +97,7 @@ class Head:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed not in SEEDS:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from vidoor.data import cache, clipcache, quarantine, video
 from vidoor.document import digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder, whole
-from vidoor.options import table
+from vidoor.options import SEEDS, table
 from vidoor.poisoning.manifest import write_set
 from vidoor.poisoning.poisoner import Poisoner, apply
 from vidoor.poisoning.publication import Publication
@@ -86,8 +86,8 @@ def embed_set(
     in 0..2^63 - 1, or the quality none of the codec.
     """
     destination = _new_folder(data.root, destination)
-    if not 0 <= seed < 2**63:
-        raise DataError(f"seed is {seed}; give 0 to {2**63 - 1}")
+    if seed not in SEEDS:
+        raise DataError(f"seed is {seed}; give 0 to {SEEDS[-1]}")
     before = data.identity()
     splits = data.open(seed)
     layout = data.layout()

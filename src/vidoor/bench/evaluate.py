@@ -18,6 +18,7 @@ from vidoor.options import table
 from vidoor.recipe import Recipe, dumps, settled
 from vidoor.report import arrays
 from vidoor.report.page import write_page
+from vidoor.report.record import PAGE, RESULT
 from vidoor.report.tables import read_json
 from vidoor.types import Cost
 
@@ -44,7 +45,7 @@ def run(work: Work) -> None:
     costs = {need: Cost(**store.cost(folder)) for need, folder in work.needs.items()}
     record |= _costs({**costs, "evaluate": meter.cost})
     head = {"schema": SCHEMA, "run_id": work.folder.name}
-    store.write_json(work.folder / store.RESULT, {**head, **record})
+    store.write_json(work.folder / RESULT, {**head, **record})
     write_page(work.folder)
 
 
@@ -159,6 +160,6 @@ def _costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
 
 def finished(folder: Path) -> None:
     """Draw the page of a complete run again if it was lost."""
-    page = folder / store.PAGE
+    page = folder / PAGE
     if not page.exists() or not page.stat().st_size:
         write_page(folder)

@@ -19,6 +19,7 @@ from vidoor.progress import say
 from vidoor.recipe import Recipe, dumps
 from vidoor.report import tables
 from vidoor.report.page import write_page
+from vidoor.report.record import RESULT
 from vidoor.report.saved import RECORDS
 
 
@@ -51,7 +52,7 @@ def _take(record: Path, recipe: Recipe, folder: Path) -> None:
                 store.tidy(folder)
                 (folder / store.ERROR).unlink(missing_ok=True)
                 write_text(folder / RECIPE, dumps(recipe))
-                write_text(folder / store.RESULT, tables.read_text(record))
+                write_text(folder / RESULT, tables.read_text(record))
                 write_page(folder)
                 store.finish(folder, {}, adopted=str(record))
         if not ours:

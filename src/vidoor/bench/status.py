@@ -17,6 +17,7 @@ from vidoor.bench import store
 from vidoor.document import Document, digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder
+from vidoor.report.record import PAGE
 
 SWEEPS = "sweeps"
 
@@ -55,7 +56,7 @@ def _code() -> str:
 
 
 def _is_whole(run: Path) -> bool:
-    page = run / store.PAGE
+    page = run / PAGE
     return store.done(run) is not None and page.exists() and page.stat().st_size > 0
 
 

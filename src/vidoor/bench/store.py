@@ -21,14 +21,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from vidoor.files import PARTIAL, whole, write_text
+from vidoor.report.record import PAGE
 
-DONE, ERROR, RESULT = "done.json", "error.json", "result.json"
+DONE, ERROR = "done.json", "error.json"
 CHECKPOINT = "checkpoint.safetensors"
 """Where a training stands; gone once its folder is complete."""
 
 LOCK = ".lock"
-PAGE = "report.html"
-"""The page of a run, which is drawn anew where it is missing."""
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from vidoor.document import read
 from vidoor.errors import RecipeError
 from vidoor.progress import console, say
 from vidoor.report import lines, saved, summary, tables
+from vidoor.report.record import PAGE, RESULT
 
 
 @app.command()
@@ -204,6 +205,6 @@ def report(
     )
     text = tables.render(tables.flatten(tables.load(runs)), "json" if json_ else format_, query)
     tell(text.rstrip("\n"))
-    for folder in [runs] if (runs / "result.json").exists() else sorted(runs.iterdir()):
-        if (folder / "result.json").exists() and not (folder / "report.html").exists():
+    for folder in [runs] if (runs / RESULT).exists() else sorted(runs.iterdir()):
+        if (folder / RESULT).exists() and not (folder / PAGE).exists():
             say(f"page: {write_page(folder)}")

@@ -25,6 +25,7 @@ from vidoor.detectors.inversion import (
 )
 from vidoor.detectors.outliers import Norms, Rule
 from vidoor.errors import DataError, unknown
+from vidoor.options import check_seed
 from vidoor.types import ClipSet, Cost, Verdict
 from vidoor.victims.victim import Victim
 
@@ -74,8 +75,7 @@ class ByInversion(ABC):
         for name, valid in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
             if getattr(self, name) not in valid:
                 raise ValueError(unknown(name, getattr(self, name), valid))
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
 
     @abstractmethod
     def search(self) -> Search:

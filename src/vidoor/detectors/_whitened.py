@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.fft import rfftn
 
 from vidoor.errors import DataError
+from vidoor.options import check_seed
 from vidoor.types import ClipSet, Frames, Geometry
 
 LEAST = 4
@@ -89,8 +90,7 @@ def check_options(fpr: float, learnt: int, held_out: int, seed: int) -> None:
         raise ValueError(f"learnt and held_out must be at least 2, not {learnt} and {held_out}")
     if not 0 < fpr < 1:
         raise ValueError(f"fpr must be above 0 and below 1, not {fpr}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be in 0..2**63 - 1, not {seed}")
+    check_seed(seed)
 
 
 def scores(

@@ -24,6 +24,7 @@ from vidoor.data.subset import pick
 from vidoor.detectors import fitted
 from vidoor.detectors.activations import evaluating
 from vidoor.errors import DataError, unknown
+from vidoor.options import check_seed
 from vidoor.progress import track
 from vidoor.registry import register
 from vidoor.types import Batch, ClipSet, Frames, FramesBatch, Level
@@ -85,8 +86,7 @@ class STRIP:
             raise ValueError(
                 f"alpha and fpr must be above 0 and below 1, not {self.alpha} and {self.fpr}"
             )
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
 
     def fit(self, victim: Victim, clean: ClipSet) -> "Overlaid":
         """Draw overlays, and set the threshold on other clean clips.

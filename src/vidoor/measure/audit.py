@@ -98,7 +98,7 @@ def _growth() -> dict[str, float]:
     ways = {"small": partial(_inspect, small), "large": partial(_inspect, large)}
     seconds = interleaved(ways, cold=False, runs=RUNS)
     once, more = (detection.noise(many * SKETCH, HELD) for many in (1, GROWN))
-    before = detection.anonymous()
+    before = detection.rss_anon()
     peak = detection.peak_of(lambda: _inspect(once))
     grown = detection.peak_of(lambda: _inspect(more))
     return {

@@ -93,7 +93,7 @@ def _screen(detector: STRIP, victim: Victim, known: ClipSet, clips: ClipSet) -> 
 
 def _measured(run: Callable[[ClipSet], object], count: int, unavoidable: int) -> dict[str, Any]:
     small, large = noise(count), noise(GROWN * count)
-    before = anonymous()
+    before = rss_anon()
     for _ in range(WARM):
         run(small)
     with metered() as meter:
@@ -143,12 +143,12 @@ class _Seen:
 
     def watch(self) -> None:
         while not self.over.wait(INTERVAL):
-            self.highest = max(self.highest, anonymous())
+            self.highest = max(self.highest, rss_anon())
 
 
 @contextmanager
 def _watched() -> Iterator[_Seen]:
-    seen = _Seen(anonymous())
+    seen = _Seen(rss_anon())
     watcher = threading.Thread(target=seen.watch, daemon=True)
     watcher.start()
     try:
@@ -158,7 +158,7 @@ def _watched() -> Iterator[_Seen]:
         watcher.join()
 
 
-def anonymous() -> int:
+def rss_anon() -> int:
     """Bytes of resident memory that no file is behind; 0 where the system does not tell."""
     try:
         status = Path("/proc/self/status").read_text()

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.fft
 import torch
 
+from vidoor.bench.samples import PAPER
 from vidoor.triggers._bands import COLUMNS, ROWS
 from vidoor.triggers._spectral import Spectral, spatial_index
 from vidoor.triggers.embedding import embed as add
@@ -21,7 +22,6 @@ from vidoor.triggers.spectral import DCT, DFT, DWT, RT
 from vidoor.types import Geometry
 
 RUNS = 15
-PAPER = Geometry(32, 224, 224)
 TRIGGERS: dict[str, Spectral] = {
     "dft": DFT(delta=50_000.0),
     "dct": DCT(delta=50.0),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vidoor.data.subset import draw
 from vidoor.errors import TrainingError
+from vidoor.options import check_seed
 from vidoor.progress import say, track
 from vidoor.types import Batch, ClipSet
 from vidoor.victims.loading import Order
@@ -40,8 +41,7 @@ class OnCleanClips:
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction must be in (0, 1], not {self.fraction}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
         self._training(1)
 
     def _training(self, epochs: int) -> Training:

@@ -12,6 +12,7 @@ from vidoor.errors import VidoorError
 from vidoor.files import whole
 from vidoor.report import arrays, figures, verdict
 from vidoor.report.arrays import Arrays
+from vidoor.report.record import PAGE
 from vidoor.report.tables import Record, read, read_text
 
 CLIPS = 4
@@ -34,7 +35,7 @@ def write_page(run_dir: Path) -> Path:
     words = (verdict.percent, verdict.number, verdict.duration, verdict.copies)
     environment.filters.update({word.__name__: word for word in words})
     text = environment.get_template("report.html.j2").render(view(run_dir))
-    page = run_dir / "report.html"
+    page = run_dir / PAGE
     # A file name that is not valid UTF-8 reaches us as lone surrogates, which cannot be written.
     _replace(page, text.encode("utf-8", "backslashreplace"))
     return page

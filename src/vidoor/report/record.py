@@ -14,6 +14,9 @@ from pydantic import Field, InstanceOf, TypeAdapter, ValidationError
 
 from vidoor.errors import VidoorError
 
+RESULT, PAGE = "result.json", "report.html"
+"""The record of a run, and its page."""
+
 LARGEST = 1e300
 """Larger numbers than any measurement: their sums overflow."""
 

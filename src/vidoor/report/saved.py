@@ -24,6 +24,7 @@ from vidoor.report import published, tables
 from vidoor.report.lines import figures, plot
 from vidoor.report.pivot import Query
 from vidoor.report.plot import Plot, png, svg
+from vidoor.report.record import RESULT
 
 RECORDS, FINDING = "records", "finding"
 NAMES = ("README.md", "recipe.toml", "table.md", "table.csv", RECORDS)
@@ -87,7 +88,7 @@ def _contents(recipe: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, str]
     settled = {key: value for key, value in recipe.items() if key != "runtime"}
     table = tables.render(flat, "md", layout)
     return {
-        **{f"{RECORDS}/{run.name}.json": tables.read_text(run / "result.json") for run in runs},
+        **{f"{RECORDS}/{run.name}.json": tables.read_text(run / RESULT) for run in runs},
         "recipe.toml": tomli_w.dumps(settled),
         "table.md": table,
         "table.csv": tables.render(flat, "csv", layout),

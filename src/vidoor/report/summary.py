@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from vidoor.report.record import PAGE, RESULT
 from vidoor.report.tables import read_json
 from vidoor.wording import printable
 
@@ -17,7 +18,7 @@ HEADLINE = ("clean_acc", "acc", "asr", "psnr", "ssim")
 
 def summary(folders: Sequence[Path]) -> dict[str, Any]:
     """One JSON document for the runs of one setting: means over the seeds, then every record."""
-    records = [read_json(folder / "result.json") for folder in folders]
+    records = [read_json(folder / RESULT) for folder in folders]
     document: dict[str, Any] = {"name": records[0]["name"], "n": len(records)}
     document |= {key: _mean(record[key] for record in records) for key in HEADLINE}
     flagged = [record["flagged"] for record in records if record["flagged"]]
@@ -32,7 +33,7 @@ def summary(folders: Sequence[Path]) -> dict[str, Any]:
     if len(records) > 1:
         document["sd"] = {key: _deviation([r[key] for r in records]) for key in HEADLINE}
     document["seconds"] = sum(record["seconds"]["total"] for record in records)
-    document["report"] = str(folders[0] / "report.html")
+    document["report"] = str(folders[0] / PAGE)
     document["runs"] = [
         {"folder": str(folder), **record} for folder, record in zip(folders, records, strict=True)
     ]

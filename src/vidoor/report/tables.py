@@ -20,7 +20,7 @@ Record: TypeAlias = dict[str, Any]
 
 def read(run_dir: Path) -> Record:
     """The record of one finished run; VidoorError if there is none, or as ``record`` says."""
-    path = run_dir / "result.json"
+    path = run_dir / form.RESULT
     if not path.exists():
         raise VidoorError(f"{run_dir} has no result.json; a finished run has: let the run finish")
     return record(path)
@@ -63,7 +63,7 @@ def load(runs: Path) -> list[Record]:
     """
     if not runs.is_dir():
         raise VidoorError(f"{runs} is no folder; give a run's folder or the folder of the runs")
-    if (runs / "result.json").is_file():
+    if (runs / form.RESULT).is_file():
         return [read(runs)]
     return [read(path.parent) for path in sorted(runs.glob("*/result.json"))]
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from vidoor.errors import TriggerError
+from vidoor.options import check_seed
 from vidoor.progress import say
 from vidoor.transforms.dct import DCT as DCTBasis
 from vidoor.transforms.dft import DFT as DFTBasis
@@ -71,8 +72,7 @@ class Spectral(ABC):
         assert strength is not None
         if not (math.isfinite(strength) and strength >= 0):
             raise ValueError(f"strength must be a finite number >= 0, not {strength}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
         self._band.check()
         check_spatial(self.components, (self.rows, self.columns))
 

@@ -20,6 +20,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vidoor.errors import TriggerError, unknown
+from vidoor.options import check_seed
 
 Temporal = Literal["static", "dynamic"]
 
@@ -48,8 +49,7 @@ class Framewise:
     def __post_init__(self) -> None:
         if self.temporal not in get_args(Temporal):
             raise ValueError(unknown("temporal mode", self.temporal, get_args(Temporal)))
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in 0..2**63 - 1, not {self.seed}")
+        check_seed(self.seed)
         if not 0 <= getattr(self, self.strength) <= self.most:
             raise ValueError(
                 f"{self.strength} must be a number from 0 to {self.most:g}, "
