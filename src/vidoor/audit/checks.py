@@ -50,7 +50,8 @@ ACCUSERS: Mapping[str, tuple[Measured, ...]] = {
     "volume-inversion": (Measured(0, 12, "small models trained on clean clips"),),
 }
 """Detectors whose alarm is a finding: what they call an alarm is calibrated on clean data or clean
-models, to be rare, and this is how rare it was (results/audits, results/clean-models). The alarm of any other one is a hint, which stands beside the verdict."""
+models, to be rare, and this is how rare it was (results/audits, results/clean-models). The alarm of
+any other one is a hint, which stands beside the verdict."""
 
 WEAK: Mapping[str, str] = {
     "activation-clustering": "clean classes have two clusters as well",
