@@ -1,7 +1,6 @@
 """Clips held in memory: the same bytes, and what cannot be read is left out and named."""
 
 import os
-import pickle
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from travel import sent
 
 from vidoor.data import cache
 from vidoor.data.clipcache import Cache
@@ -106,7 +106,7 @@ def test_stored_clips_are_the_clips_from_any_process(tmp_path, monkeypatch, limi
     assert (kept, len(quarantined)) == ((0, 2, 3, 5), 2)
     assert file.exists() == (limit > 10)
     found = cache.stored(source, file, kept)
-    again = pickle.loads(pickle.dumps(found))
+    again = sent(found)
     assert (again.ids, again.labels) == (found.ids, found.labels)
     for place, index in enumerate(kept):
         assert torch.equal(again.read(place), source.read(index))

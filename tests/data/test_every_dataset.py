@@ -1,6 +1,5 @@
 """What every registered data set must do. Registering one, with a way to make it, is enough."""
 
-import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import trees
+from travel import sent
 from trees import Make
 
 from vidoor.bench.sources import data_set, recognise
@@ -78,7 +78,7 @@ class TestEveryDataset:
 
     def test_clips_are_read_anywhere(self, name: str, tmp_path: Path) -> None:
         for clips in clips_of(make(name, tmp_path, trees.film)):
-            again = pickle.loads(pickle.dumps(clips))
+            again = sent(clips)
             clip = again.read(len(clips) - 1)
             assert clip.shape == (4, 3, 20, 26) and clip.dtype == torch.uint8
             assert torch.equal(clip, clips.read(len(clips) - 1))

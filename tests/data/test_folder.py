@@ -1,6 +1,5 @@
 import hashlib
 import os
-import pickle
 import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from travel import sent
 
 from vidoor.data import video
 from vidoor.data.folder import Folder
@@ -449,12 +449,12 @@ def test_a_folder_of_frames_is_a_clip(tmp_path: Path) -> None:
 
 def test_files_are_read_where_they_can_do_no_harm(written: Path) -> None:
     read = Folder(root=written).open(0).train.read
-    assert read.untrusted and pickle.loads(pickle.dumps(read)).untrusted
+    assert read.untrusted and sent(read).untrusted
 
 
 def test_reading_works_in_another_process(written: Path) -> None:
     train = Folder(root=written, frames=4, size=(24, 32)).open(0).train
-    assert pickle.loads(pickle.dumps(train)) == train
+    assert sent(train) == train
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         assert torch.equal(pool.submit(train.read, 1).result(), train.read(1))
 

@@ -1,12 +1,12 @@
 """What every registered detector must do, by its level. Registering one is enough to be here."""
 
 import json
-import pickle
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from travel import sent
 
 from vidoor.data.shapes import Shapes
 from vidoor.data.subset import pick
@@ -110,7 +110,7 @@ class TestEveryDetector:
         written = table(cls())
         written.pop("kind")
         assert build(cls, written, "detector") == cls()
-        assert pickle.loads(pickle.dumps(cls())) == cls()
+        assert sent(cls()) == cls()
 
     def test_its_presets_can_be_built(self, cls):
         for name in getattr(cls, "presets", {}):

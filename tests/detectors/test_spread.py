@@ -1,6 +1,5 @@
 """Work in parts: in order, whole, and with the same result on any number of workers."""
 
-import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from noise import clips, poisoned
+from travel import sent
 
 from vidoor.detectors.coherence import Coherence
 from vidoor.spread import HERE, Workers, among, spread
@@ -35,8 +35,8 @@ def test_coherence_is_the_same_on_any_number_of_workers() -> None:
     """Each part as another process has it: by pickle, of our own objects."""
 
     def elsewhere(function: Callable[[range], Any], parts: Sequence[range]) -> list[Any]:
-        other = pickle.loads(pickle.dumps(function))
-        return [pickle.loads(pickle.dumps(other(part))) for part in parts[::-1]][::-1]
+        other = sent(function)
+        return [sent(other(part)) for part in parts[::-1]][::-1]
 
     detector, suspects = Coherence(clips=32), clips(poisoned(0))
     alone = detector.inspect(suspects)

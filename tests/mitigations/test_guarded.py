@@ -1,11 +1,11 @@
 """Screened purifiers: who is purified, against screen and purifier asked one by one."""
 
 import copy
-import pickle
 
 import pytest
 import torch
 from planted import planted, rates
+from travel import sent
 
 from vidoor.detectors.matched_filter import MatchedFilter
 from vidoor.detectors.strip import STRIP
@@ -59,7 +59,7 @@ def test_a_victim_like_any_other():
     batch = to_batch(torch.cat(clips_of(clean, pattern))[::7])
     with torch.no_grad():
         logits = mended(batch)
-        for twin in (copy.deepcopy(mended), pickle.loads(pickle.dumps(mended))):
+        for twin in (copy.deepcopy(mended), sent(mended)):
             assert isinstance(twin, Purified)
             assert torch.equal(twin(batch), logits)
         next(victim.parameters()).zero_()  # neither network nor screen is the victim's own

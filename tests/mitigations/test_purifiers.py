@@ -2,7 +2,6 @@
 
 import copy
 import io
-import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from travel import sent
 
 from vidoor.data.shapes import Shapes
 from vidoor.data.transcoding import transcode
@@ -85,7 +85,7 @@ class TestEveryPurifier:
             assert not torch.equal(plain(batch), logits)
             assert torch.equal(mended.features(batch, "layer1"), plain.features(seen, "layer1"))
             assert torch.equal(mended.embeddings(batch), plain.embeddings(seen))
-            for twin in (copy.deepcopy(mended), pickle.loads(pickle.dumps(mended))):
+            for twin in (copy.deepcopy(mended), sent(mended)):
                 assert torch.equal(twin(batch), logits)
             victims.save(mended, tmp_path / "w.safetensors")
             victims.load(other, tmp_path / "w.safetensors")

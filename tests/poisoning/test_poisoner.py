@@ -1,6 +1,5 @@
 """The plan: how many, of which classes, reproducibly; and the poisoned set as a view."""
 
-import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from travel import sent
 
 from vidoor.data import video
 from vidoor.errors import RecipeError, TriggerError
@@ -191,7 +191,7 @@ def test_the_view_changes_planned_clips_only_and_copies_nothing():
     clean = clips([0, 1, 1, 1, 1, 1], 2)
     plan = Poisoner(rate=0.4, cross_ratio=1.0).plan(clean, 0)
     assert (len(plan.poisoned), len(plan.noisy)) == (2, 2)
-    poisoned = pickle.loads(pickle.dumps(apply(clean, plan, Noisy())))
+    poisoned = sent(apply(clean, plan, Noisy()))
     for index in range(len(clean)):
         planned = index in plan.poisoned
         assert poisoned.labels[index] == (0 if planned else clean.labels[index])

@@ -2,13 +2,13 @@
 
 import copy
 import inspect
-import pickle
 
 import pytest
 import torch
 from published import published, shapes
 from safetensors.torch import save_file
 from torch import nn
+from travel import sent
 
 from vidoor.errors import WeightsError
 from vidoor.meter import metered
@@ -136,7 +136,7 @@ class TestEveryVictim:
     def test_pickling_and_copying_keep_it(self, cls):
         victim = victims.build(small(cls), 5, 0).eval()
         clips = batch(2, 3, 8, 32, 32)
-        for twin in (pickle.loads(pickle.dumps(victim)), copy.deepcopy(victim)):
+        for twin in (sent(victim), copy.deepcopy(victim)):
             assert torch.equal(twin(clips), victim(clips))
             assert twin.stages == victim.stages
 

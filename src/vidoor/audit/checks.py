@@ -8,7 +8,7 @@ from scipy.stats import beta
 
 from vidoor.bench.verdicts import level
 from vidoor.errors import RecipeError, unknown
-from vidoor.options import component
+from vidoor.options import as_table, component
 from vidoor.registry import lookup, methods
 
 DEFAULT = (
@@ -122,8 +122,7 @@ def plan(options: Mapping[str, Any], *, model: bool, seed: int) -> list[Check]:
 
 
 def _check(name: str, options: Any, model: bool, seed: int) -> Check:
-    if not isinstance(options, Mapping):
-        raise RecipeError(f"detector.{name} must be a table of options, not {options!r}")
+    options = as_table(options, f"detector.{name}")
     kind = options.get("kind", name)
     if name in DEFAULT and kind != name:
         raise RecipeError(

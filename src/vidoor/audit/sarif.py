@@ -94,11 +94,11 @@ def _results(record: Record) -> list[dict[str, Any]]:
         for f in record.findings
         if f.level == "model" and model
     ]
-    groups = ((seen, group) for seen in record.observations for group in seen.clips)
     found += [
         _result(UNREADABLE, clip.reason, [_artifact(clip.clip)], "warning")
         for clip in record.clips.quarantined
     ]
+    groups = ((seen, group) for seen in record.observations for group in seen.clips)
     notes = [
         _result(seen.check, seen.text, [_artifact(clip) for clip in group], "none", "informational")
         for seen, group in islice(groups, MOST)

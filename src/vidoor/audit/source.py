@@ -27,8 +27,6 @@ from vidoor.options import build
 from vidoor.registry import name_of
 from vidoor.types import ClipSet, Geometry, Quarantined
 
-Stamp = tuple[str, str | None]
-
 UNLABELLED = "unlabelled"
 """The kind of a folder of clips that have no classes, and the name of the one class they get."""
 
@@ -85,7 +83,7 @@ class Source:
         """Do the clips have classes?"""
         return self.kind != UNLABELLED
 
-    def stamps(self) -> list[Stamp]:
+    def stamps(self) -> list[tuple[str, str | None]]:
         """Each clip's name and what tells that it is what it was, None if it cannot be looked at:
         what verdicts on record are believed by."""
         seen = (sameness.stamp(self.root / clip) for clip in self.clips.ids)

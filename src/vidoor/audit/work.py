@@ -86,7 +86,7 @@ class Work:
     impossible: dict[str, str] = field(default_factory=dict)
     """Why a check cannot be made."""
 
-    _stamps: list[sources.Stamp] = field(default_factory=list)
+    _stamps: list[tuple[str, str | None]] = field(default_factory=list)
     _fresh: bool = False  # has this process seen to it that the clips are at hand?
 
     def undone(self) -> list[str]:

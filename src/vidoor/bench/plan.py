@@ -4,7 +4,8 @@ Everything that can be wrong with a recipe is found here, before anything is com
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -132,12 +133,17 @@ def _check_verdict(recipe: Recipe, where: str, method: Any, controls: tuple[str,
 
 def _check_layers(recipe: Recipe, mitigation: Any, clips: ClipSet) -> None:
     """VidoorError if a mitigation cannot work on the layers that it names."""
-    try:
-        with torch.device("meta"):
-            network = recipe.victim.build(len(clips.classes))
-            mitigation.check(Victim(network, recipe.victim, recipe.training.frames), clips.geometry)
-    except NotImplementedError:
-        return  # some operations have no dry form
+    with _dry():
+        network = recipe.victim.build(len(clips.classes))
+        mitigation.check(Victim(network, recipe.victim, recipe.training.frames), clips.geometry)
+
+
+@contextmanager
+def _dry() -> Iterator[None]:
+    """A trial on torch's meta device, without memory or arithmetic. Some operations have no dry
+    form, and yet they train: the trial ends there, and finds nothing wrong."""
+    with suppress(NotImplementedError), torch.device("meta"):
+        yield
 
 
 def _opened(data: Any, seed: int) -> Splits:
@@ -148,7 +154,7 @@ def _opened(data: Any, seed: int) -> Splits:
 
 
 def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
-    """RecipeError if the victim cannot train on such clips; tried without memory or arithmetic."""
+    """RecipeError if the victim is too large or cannot train on such clips."""
     batch, (frames, height, width) = recipe.training.batch_size, clips.geometry
     if hasattr(recipe.victim, "check"):
         recipe.victim.check()
@@ -158,22 +164,23 @@ def _check_victim(recipe: Recipe, clips: ClipSet) -> None:
             f"training.frames = {seen} is more than the {frames} frames of the clips; give at "
             f"most {frames}, or leave it out"
         )
+    sizes = {min(batch, len(clips)), len(clips) % batch or batch}
+    size = max(sizes)
     try:
-        with torch.device("meta"):
+        with _dry():
             network = recipe.victim.build(len(clips.classes)).train()
-            sizes = {min(batch, len(clips)), len(clips) % batch or batch}
+            parameters = sum(p.numel() for p in network.parameters())
+            if parameters > LARGEST:
+                raise RecipeError(
+                    f"the victim would have {parameters:.3g} parameters; lower its width"
+                )
             for size in {part for whole in sizes for part in _parts(whole, parts)}:
                 network(torch.empty(size, 3, seen, height, width))
-    except NotImplementedError:
-        return  # some operations have no dry form, yet train; refusing them would be wrong
     except (RuntimeError, ValueError) as error:
         reason, shape = str(error).splitlines()[0], f"{seen}×{height}×{width}"
         raise RecipeError(
             f"the victim cannot train on batches of {size} clips of {shape}: {reason}"
         ) from None
-    parameters = sum(p.numel() for p in network.parameters())
-    if parameters > LARGEST:
-        raise RecipeError(f"the victim would have {parameters:.3g} parameters; lower its width")
 
 
 def _parts(size: int, parts: int) -> set[int]:

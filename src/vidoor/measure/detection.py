@@ -2,7 +2,7 @@
 
 A detector that looks at a victim cannot do with less than one pass of each clip that it judges;
 STRIP's definition asks for one of each blend. Memory must not grow with the set. Those that search
-for triggers are measured in ``inversion_cost``.
+for triggers are measured in ``inversion``.
 """
 
 import gc
@@ -44,7 +44,7 @@ INTERVAL = 0.002
 
 
 def detectors() -> dict[str, Any]:
-    """What ``looking`` measures, and ``inversion_cost.inversion`` of one clean and one attacked
+    """What ``looking`` measures, and ``inversion.inversion`` of one clean and one attacked
     victim, in sum, which takes minutes: a document for each method."""
     return {**looking(), **inversion()["summary"]}
 

@@ -5,23 +5,22 @@ from dataclasses import replace
 import pytest
 
 from vidoor.data.shapes import Shapes
-from vidoor.measure import detection
-from vidoor.measure import inversion as inversion_cost
+from vidoor.measure import detection, inversion
 from vidoor.victims.r2plus1d import R2Plus1D
 
 
 @pytest.fixture
 def small(monkeypatch):
     shapes = Shapes(train=32, test=16, frames=4, size=(16, 16))
-    monkeypatch.setattr(inversion_cost, "SHAPES", shapes)
-    monkeypatch.setattr(inversion_cost, "NETWORK", R2Plus1D(width=4, depth=(1,)))
-    monkeypatch.setattr(inversion_cost, "TRAINING", replace(inversion_cost.TRAINING, epochs=1))
-    short = {name: replace(each, steps=30) for name, each in inversion_cost.METHODS.items()}
-    monkeypatch.setattr(inversion_cost, "METHODS", short)
+    monkeypatch.setattr(inversion, "SHAPES", shapes)
+    monkeypatch.setattr(inversion, "NETWORK", R2Plus1D(width=4, depth=(1,)))
+    monkeypatch.setattr(inversion, "TRAINING", replace(inversion.TRAINING, epochs=1))
+    short = {name: replace(each, steps=30) for name, each in inversion.METHODS.items()}
+    monkeypatch.setattr(inversion, "METHODS", short)
 
 
 def test_races_are_held_against_full_schedules(small):
-    found = inversion_cost.inversion(clean=1, attacked=1, methods=("nc", "volume-inversion"))
+    found = inversion.inversion(clean=1, attacked=1, methods=("nc", "volume-inversion"))
     about = [(row["victim"], row["method"]) for row in found["rows"]]
     methods = "nc", "volume-inversion"
     assert about == [(victim, method) for victim in ("clean", "badnet") for method in methods]
