@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vidoor.detectors.activations import Activations
@@ -53,12 +53,15 @@ def test_planted_outliers_are_what_is_removed():
 
 
 @given(count=st.integers(1, 60), percent=st.integers(1, 66), seed=st.integers(0, 9))
+@example(count=2, percent=34, seed=1)  # equal to the last digit
+@example(count=2, percent=34, seed=0)
 @settings(max_examples=40, deadline=None)
 def test_one_and_a_half_epsilon_of_the_class_is_flagged(count, percent, seed):
     features = np.random.default_rng(seed).normal(size=(count, 7))
     detector = SpectralSignatures(epsilon=percent / 100)
     verdict = detector.judge(of(features, np.zeros(count, int)))
-    assert len(flagged(verdict)) == 3 * percent * count // 200
+    # Two clips are each other's mirror image about their mean: neither stands out.
+    assert len(flagged(verdict)) == (3 * percent * count // 200 if count != 2 else 0)
     assert np.isfinite(verdict.scores).all()
 
 

@@ -22,7 +22,7 @@ from vidoor.types import Verdict
 EXCESS = 1.5
 """Clips that are removed, for each that is assumed to be poisoned (algorithm 1)."""
 
-TINY = 1e-9
+TINY, TIE = 1e-9, 1e-9
 
 
 @register("detector", "spectral-signatures")
@@ -31,7 +31,8 @@ class SpectralSignatures(OfActivations):
     """Data-set detector: the clips farthest along the top singular direction of their class.
 
     It assumes an attack and cannot clear a set: of each class ⌊1.5 ε n⌋ clips are flagged, poisoned
-    or not. A score is the squared projection over the highest one in its class that is not flagged.
+    or not, but for ties with the highest one that is not. A score is the squared projection over
+    the highest one in its class that is not flagged.
     """
 
     epsilon: float = 0.1
@@ -51,8 +52,7 @@ class SpectralSignatures(OfActivations):
                 removed = int(EXCESS * self.epsilon * len(members) + TINY)
                 ranked = np.sort(squared)[::-1]
                 cut = max(ranked[removed], TINY * ranked[0])
-                # Clips that are all alike are no outliers among themselves.
-                scores[members] = squared / cut if cut > 0 else np.zeros(len(members))
+                scores[members] = _over(squared, float(cut))
                 flagged = int((scores[members] > 1).sum())
                 told.append({"class": name, "clips": len(members), "flagged": flagged})
                 told[-1]["cut"] = float(cut)
@@ -65,6 +65,14 @@ class SpectralSignatures(OfActivations):
             evidence={"layer": found.layer, "classes": told},
             cost=meter.cost,
         )
+
+
+def _over(squared: Float64[np.ndarray, " n"], cut: float) -> Float64[np.ndarray, " n"]:
+    """The scores of a class. Clips that are all alike are no outliers among themselves, nor is one
+    of a tie at the cut, as two clips are about their mean: rounding would choose."""
+    if cut <= 0:
+        return np.zeros(len(squared))
+    return np.where(np.isclose(squared, cut, rtol=TIE, atol=0), 1.0, squared / cut)
 
 
 def signature(rows: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
