@@ -265,10 +265,12 @@ def shared(one: Tensor, other: Tensor) -> float:
 
 def _folds(twins: Tensor, members: Tensor, rng: torch.Generator) -> Tensor:
     """A fold for each member, −1 for the rest; the same footage is all in one fold, [clips]."""
-    first = torch.arange(len(members))
+    inside = members.nonzero()[:, 0]
+    alike, each = twins[inside][:, inside], torch.arange(len(inside))
+    first = each
     for _ in range(ROUNDS):
-        first = torch.where(twins & members & members[:, None], first, len(members)).amin(1)
-    footage = (first == torch.arange(len(members))).nonzero().flatten()
-    place = torch.full((len(members) + 1,), -1)
+        first = torch.where(alike, first, len(each)).amin(1)
+    footage = (first == each).nonzero()[:, 0]
+    place = torch.empty_like(each)
     place[footage] = torch.randperm(len(footage), generator=rng) % FOLDS
-    return place[first]
+    return torch.full((len(members),), -1).index_put((inside,), place[first])
