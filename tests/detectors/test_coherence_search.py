@@ -73,7 +73,7 @@ def test_a_stamp_that_every_clip_agrees_on_in_one_view_is_no_scene():
     found, area = pictures(0), 24 * 24
     # All over the view, so the nearest clips are members and leaving out a tenth changes nothing.
     found.features[MEMBERS, :area] += 2 * torch.randn(area, generator=torch.Generator())
-    assert stills.elsewhere(found, MEMBERS, ONE_CLASS)
+    assert stills.elsewhere(found, stills.scenes(found), MEMBERS, ONE_CLASS)
 
 
 def test_a_scene_is_seen_in_both_views():
@@ -82,8 +82,22 @@ def test_a_scene_is_seen_in_both_views():
         found.features[MEMBERS, first : first + area] += 2 * torch.randn(
             area, generator=torch.Generator().manual_seed(first)
         )
-    assert not stills.elsewhere(found, MEMBERS, ONE_CLASS)
+    assert not stills.elsewhere(found, stills.scenes(found), MEMBERS, ONE_CLASS)
 
 
 def test_without_other_clips_nothing_is_elsewhere():
-    assert not stills.elsewhere(pictures(2), torch.ones(60, dtype=torch.bool), ONE_CLASS)
+    found = pictures(2)
+    everyone = torch.ones(60, dtype=torch.bool)
+    assert not stills.elsewhere(found, stills.scenes(found), everyone, ONE_CLASS)
+
+
+def test_footage_that_only_neighbours_share_is_in_one_fold() -> None:
+    """A long pan: each clip is like the next, the first is not like the last."""
+    count = 60
+    near = (torch.arange(count)[:, None] - torch.arange(count)).abs() <= 1
+    near[19:21, 19:21] = torch.eye(2, dtype=torch.bool)  # two pans
+    members = torch.arange(count) % 30 != 29
+    fold = groups._folds(near, members, torch.Generator().manual_seed(0))
+    assert set(fold[~members].tolist()) == {-1}
+    for pan in (fold[:20], fold[20:29], fold[30:59]):
+        assert len(set(pan.tolist())) == 1 and int(pan[0]) >= 0

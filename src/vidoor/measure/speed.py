@@ -33,9 +33,10 @@ LARGER_THAN_CACHES = 2**26
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]], *, cold: bool, runs: int = RUNS
+    candidates: Mapping[str, Callable[[], object]], *, cold: bool, runs: int = RUNS, warm: int = 2
 ) -> dict[str, float]:
-    """Median seconds of each candidate over rounds in which each runs once.
+    """Median seconds of each candidate over rounds in which each runs once, after ``warm`` runs of
+    each that are not timed: a trigger's second clip is the first that is looked up.
 
     ``cold``: every run finds its data in memory, as the next clip of a data set is, and not in a
     cache, where the last one has left it.
@@ -43,8 +44,8 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in candidates}
     junk = np.zeros(LARGER_THAN_CACHES, np.uint8)
     for run in candidates.values():
-        run()
-        run()  # a trigger's second clip is the first that is looked up
+        for _ in range(warm):
+            run()
     for _ in range(runs):
         for name, run in candidates.items():
             if cold:

@@ -12,6 +12,8 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 MAD = 1.4826  # median of |x| -> standard deviation, where x is normal
@@ -266,11 +268,8 @@ def shared(one: Tensor, other: Tensor) -> float:
 def _folds(twins: Tensor, members: Tensor, rng: torch.Generator) -> Tensor:
     """A fold for each member, −1 for the rest; the same footage is all in one fold, [clips]."""
     inside = members.nonzero()[:, 0]
-    alike, each = twins[inside][:, inside], torch.arange(len(inside))
-    first = each
-    for _ in range(ROUNDS):
-        first = torch.where(alike, first, len(each)).amin(1)
-    footage = (first == each).nonzero()[:, 0]
-    place = torch.empty_like(each)
-    place[footage] = torch.randperm(len(footage), generator=rng) % FOLDS
-    return torch.full((len(members),), -1).index_put((inside,), place[first])
+    alike = csr_matrix(twins[inside][:, inside].numpy())
+    count, footage = connected_components(alike, directed=False)
+    fold = torch.full((len(members),), -1)
+    fold[inside] = (torch.randperm(count, generator=rng) % FOLDS)[torch.from_numpy(footage).long()]
+    return fold

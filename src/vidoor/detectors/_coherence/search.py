@@ -124,7 +124,8 @@ def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
     chance = stamps.stamps(seen.stills.flipped(pick, rng), labels[pick])
     least = max([STILL * floor] + [SLACK * one.coherence() for one in chance])
     found = [one for one in stamps.stamps(seen.stills, labels) if one.coherence() > least]
-    apart = [stills.elsewhere(seen.stills, one.members, labels) for one in found]
+    views = stills.scenes(seen.stills)
+    apart = [stills.elsewhere(seen.stills, views, one.members, labels) for one in found]
     usual = sorted(
         one.coherence()
         for one, alone in zip(found, apart, strict=True)

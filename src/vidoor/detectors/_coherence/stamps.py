@@ -177,8 +177,8 @@ def _crossfit(rows: Tensor, group: Tensor) -> Stamp:
     members = group.nonzero()[:, 0]
     fold = torch.full((len(rows),), -1)
     fold[members] = torch.arange(len(members)) % FOLDS
-    apart = torch.stack([group & (fold != f) for f in range(min(FOLDS, len(members)))])
-    template = _templates(rows, apart)
+    apart = torch.stack([fold[members] != f for f in range(min(FOLDS, len(members)))])
+    template = _templates(rows[members], apart)
     scores = template @ rows.T
     middle, deviation = _normal(scores, group[None], FLAT * template.norm(dim=1, keepdim=True))
     each = (scores - middle) / deviation

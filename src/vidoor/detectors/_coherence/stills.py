@@ -22,6 +22,7 @@ CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against 
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 EVERY, NONE = 0.45, 0.1  # mean likeness of all pairs that agree, and that do not
 SURE = 4.0  # deviations by which a feature sets clips apart
+ROUNDING = 1e-6  # share of a clip's energy that is nothing
 COMMON = 1.5  # deviations by which what most clips have stands out
 
 
@@ -44,12 +45,16 @@ class Stills(NamedTuple):
     """[clips, 6 h w]: pixels and coefficients of luminance and colour differences."""
     size: tuple[int, int]
 
-    def view(self, spectral: bool, colour: bool) -> Tensor:
-        """Unit rows of bounded features: in one view, of luminance or of the two others."""
+    def bounded(self, spectral: bool, colour: bool) -> Tensor:
+        """Features without peaks, in one view, of luminance or of the two others."""
         area = self.size[0] * self.size[1]
         first = (3 if spectral else 0) * area + (area if colour else 0)
         part = self.features[:, first : first + (2 if colour else 1) * area]
-        return normalize(part.clamp(-1, 1))
+        return part.clamp(-1, 1)
+
+    def view(self, spectral: bool, colour: bool) -> Tensor:
+        """The same in unit rows."""
+        return normalize(self.bounded(spectral, colour))
 
     def place(self, members: Tensor, template: Tensor) -> tuple[Tensor, float]:
         """Where what the members share is, energy [h, w], and how fine it is: mean frequency, 0 to
@@ -84,7 +89,31 @@ def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:
     return eye, Stills(views.sub_(centre).div_(scale), size)
 
 
-def elsewhere(stills: Stills, members: Tensor, labels: Tensor) -> bool:
+class Scenes(NamedTuple):
+    """Pictures in one view, in luminance: how alike they are beside a stamp."""
+
+    rows: Tensor  # bounded features, [clips, h w]
+    energy: Tensor  # of each clip, [clips]
+
+    def likeness(self, clips: Tensor, stamp: Tensor) -> Tensor:
+        """Cosines of these ``clips`` and all, leaving out the features that are strongest in the
+        ``stamp``, [h w]: [clips, all]."""
+        own = stamp > stamp.quantile(1 - DROPPED)
+        rest = self.energy - self.rows[:, own].square().sum(1)
+        length = rest.clamp(min=ROUNDING * self.energy).sqrt()
+        dots = (self.rows[clips] * ~own) @ self.rows.T
+        return dots / (length[clips][:, None] * length).clamp(min=TINY)
+
+
+def scenes(stills: Stills) -> tuple[Scenes, Scenes]:
+    """The pictures as pixels and as coefficients."""
+    pixels, waves = (stills.bounded(spectral, colour=False) for spectral in (False, True))
+    return Scenes(pixels, pixels.square().sum(1)), Scenes(waves, waves.square().sum(1))
+
+
+def elsewhere(
+    stills: Stills, views: tuple[Scenes, Scenes], members: Tensor, labels: Tensor
+) -> bool:
     """Whether the members' scenes are found outside the group, in clips of other classes.
 
     Leaving out the stamp's own features, the nearest clip of a member is no member, in one view at
@@ -93,41 +122,42 @@ def elsewhere(stills: Stills, members: Tensor, labels: Tensor) -> bool:
     prove it too by being no nearer to each other, in pixels, than other clips are. So do those of
     which every pair agrees in one view and not in the other: a scene is seen in both.
     """
-    if int((~members).sum()) < LEAST:
+    inside, outside = members.nonzero()[:, 0], (~members).nonzero()[:, 0]
+    if len(outside) < LEAST:
         return False
-    count, area = int(members.sum()), stills.size[0] * stills.size[1]
-    mean = stills.features[members].mean(0).abs()
-    views = []
-    for spectral, weight in ((False, mean[:area]), (True, mean[3 * area : 4 * area])):
-        kept = weight <= weight.quantile(1 - DROPPED)
-        views.append(normalize(stills.view(spectral, colour=False)[:, kept]))
-    agree = [_agreement(view[members]) for view in views]
+    count, area = len(inside), stills.size[0] * stills.size[1]
+    mean = stills.features[inside].mean(0).abs()
+    marks = mean[:area], mean[3 * area : 4 * area]
+    found = [view.likeness(inside, mark) for view, mark in zip(views, marks, strict=True)]
+    agree = [_agreement(each[:, inside]) for each in found]
     if count >= PROOF and max(agree) > EVERY and min(agree) < NONE:
         return True
-    return any(_strange(view, members, labels) for view in views) or (
-        count >= CROWD
-        and _nearest(views[0][members]) <= AS_NEAR * _nearest(views[0][~members][:count])
+    if any(_strange(each, inside, outside, labels) for each in found):
+        return True
+    others = outside[:count]
+    return count >= CROWD and _nearest(found[0][:, inside]) <= AS_NEAR * _nearest(
+        views[0].likeness(others, marks[0])[:, others]
     )
 
 
-def _strange(view: Tensor, members: Tensor, labels: Tensor) -> bool:
+def _strange(likeness: Tensor, inside: Tensor, outside: Tensor, labels: Tensor) -> bool:
     """Whether the members' nearest clips are no members, and most often of other classes."""
-    outside = (view[members] @ view[~members].T).max(1)
-    siblings = (labels[~members][outside.indices] == labels[members]).float().mean()
-    needed = (1 + PROOF / int(members.sum())) * max(0.0, _nearest(view[members]))
+    near = likeness[:, outside].max(1)
+    siblings = (labels[outside[near.indices]] == labels[inside]).float().mean()
+    needed = (1 + PROOF / len(inside)) * max(0.0, _nearest(likeness[:, inside]))
     strangers = siblings < SIBLINGS or len(labels.unique()) < 2
-    return bool(strangers and float(outside.values.mean()) > needed)
+    return bool(strangers and float(near.values.mean()) > needed)
 
 
-def _agreement(view: Tensor) -> float:
-    """Mean likeness of all pairs of these clips, unit rows."""
-    count = len(view)
-    return float((view.sum(0).square().sum() - count) / (count * (count - 1)))
+def _agreement(pairs: Tensor) -> float:
+    """Mean likeness of all pairs of these clips."""
+    count = len(pairs)
+    return float((pairs.sum() - pairs.trace()) / (count * (count - 1)))
 
 
-def _nearest(view: Tensor) -> float:
+def _nearest(pairs: Tensor) -> float:
     """Mean likeness of a clip and the one that is most like it, of these."""
-    return float((view @ view.T).fill_diagonal_(-1).amax(1).mean())
+    return float(pairs.clone().fill_diagonal_(-1).amax(1).mean())
 
 
 def common(eye: Eye, least: int = 4) -> Tensor | None:
