@@ -12,6 +12,7 @@ import pytest
 import torch
 from records import timeless
 
+import vidoor
 from vidoor.cli import shared
 from vidoor.data import video
 
@@ -295,3 +296,38 @@ def test_impossible_embeddings_get_one_line(vidoor_command, tmp_path, arguments,
 def test_tables_and_lines_do_nothing_to_a_terminal(capsys):
     shared.tell("a\x1b]0;owned\x07\nb\u202ec")
     assert capsys.readouterr().out == "a\\x1b]0;owned\\x07\nb\\u202ec\n"
+
+
+def test_the_version_and_unknown_commands(vidoor_command):
+    assert vidoor_command("--version").stdout == f"vidoor {vidoor.__version__}\n"
+    done = vidoor_command("udit")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("vidoor: unknown command 'udit'; valid: list, ")
+    assert done.stderr.endswith("did you mean 'audit'?\n")
+
+
+@pytest.mark.parametrize("arguments", [("list", "data", "--json"), ("--help",)])
+def test_a_reader_that_goes_away_is_no_finding(arguments):
+    """Status 1 is kept for what an audit found."""
+    command = [sys.executable, "-m", "vidoor", *arguments]
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.stdout and done.stderr
+    done.stdout.close()
+    assert (done.stderr.read(), done.wait()) == ("", 0)
+    done.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_output_that_is_full_gets_one_line():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "vidoor", "list", "data"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "standard output cannot be written (No space left on device)" in done.stderr
+
+
+def test_one_clip_refuses_what_only_sets_take(clip, vidoor_command, tmp_path):
+    options = ("--trigger", "dft", "--set", "rms=2", "--rate", 0.9, "--set", "data.classes=3")
+    done = vidoor_command("embed", clip, tmp_path / "out.mkv", *options)
+    assert done.returncode == 2 and not (tmp_path / "out.mkv").exists()
+    assert "is one clip" in done.stderr and "leave out --rate, data.classes" in done.stderr

@@ -7,6 +7,9 @@ prints it and leaves with exit status 2; anything else that escapes is a fault o
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST = 40
+"""Valid names that a line tells."""
+
 
 class VidoorError(Exception):
     """Base of every error that the user can mend."""
@@ -49,4 +52,6 @@ def unknown(what: str, arrived: str, valid: Iterable[str]) -> str:
     valid = list(valid)
     near = get_close_matches(arrived, valid, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {arrived!r}; valid: {', '.join(valid) or 'none'}{hint}"
+    told = ", ".join(valid[:MOST]) or "none"
+    more = f" and {len(valid) - MOST:,} more" if len(valid) > MOST else ""
+    return f"unknown {what} {arrived!r}; valid: {told}{more}{hint}"

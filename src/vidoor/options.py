@@ -5,7 +5,7 @@ from a table of a recipe, strictly; ``table`` writes it back; ``identity`` is wh
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -71,9 +71,12 @@ def as_table(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def refuse_unknown(values: Mapping[str, Any], cls: type, where: str) -> None:
-    """RecipeError if a key is no option of ``cls``; ``where`` is empty for the recipe itself."""
-    valid = [spec.name for spec in fields(cls) if spec.init]
+def refuse_unknown(
+    values: Mapping[str, Any], cls: type, where: str, taken: Sequence[str] = ()
+) -> None:
+    """RecipeError if a key is no option of ``cls``; ``where`` is empty for the recipe itself, of
+    which others have ``taken`` what is theirs."""
+    valid = [*(spec.name for spec in fields(cls) if spec.init), *taken]
     for key in values:
         if key not in valid:
             place = f"[{where}] has an " if where else "the recipe has an "

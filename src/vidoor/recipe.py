@@ -163,6 +163,9 @@ PLAIN: Mapping[str, tuple[type, str]] = {
 }
 """What a recipe says outside of any table, and the type of each."""
 
+LAYOUTS = ("table", "figure")
+"""Tables of a recipe that say how its runs are shown."""
+
 NAMED = ("detector", "mitigation")
 """Groups of which a recipe may use several methods, each in a table with a name."""
 
@@ -173,7 +176,7 @@ STRENGTHS = {"delta", "rms"}
 def parse(document: Document) -> Recipe:
     """The recipe that ``document`` describes. RecipeError, one line, if it describes none."""
     values = dict(document)
-    refuse_unknown(values, Recipe, "")
+    refuse_unknown(values, Recipe, "", ("grid", *LAYOUTS))
     for spec in fields(Recipe):
         if spec.name in NAMED:
             values[spec.name] = _named(spec.name, values.get(spec.name, {}))

@@ -221,8 +221,11 @@ def test_an_audit_overwrites_nothing_else(poisoned: Path, clean: Path, tmp_path:
         (request(clips=poisoned, out=poisoned / "audit"), "lies in the folder of the clips"),
         (request(clips=poisoned, out=tmp_path / "thesis"), "holds what is no audit"),
         (request(clips=poisoned, out=tmp_path / "file"), "is a file"),
-        (request(clips=clip, out=tmp_path / "new"), "is one clip; an audit compares clips"),
-        (request(clips=tmp_path / "thesis", out=tmp_path / "new"), "holds no class folders"),
+        (request(clips=clip, out=tmp_path / "new"), "is one file; an audit compares clips"),
+        (
+            request(clips=tmp_path / "thesis", out=tmp_path / "new"),
+            "holds no clips and no class folders",
+        ),
     ):
         with pytest.raises(DataError, match=line):
             audit(asked)

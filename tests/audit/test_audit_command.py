@@ -39,7 +39,7 @@ def test_a_poisoned_set_leaves_with_one_and_a_clean_set_with_zero(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["."], "holds no class folders"),
+        (["."], "holds no clips and no class folders"),
         ([".", "--size", "9"], "HEIGHTxWIDTH"),
         ([".", "--address", "local"], "give --workers 2 or more"),
     ],

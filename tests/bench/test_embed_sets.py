@@ -257,7 +257,7 @@ def test_the_command(tmp_path: Path, vidoor_command: Any) -> None:
         assert message in done.stderr
     clip = tmp_path / "in" / "some where" / "run_0, take 1.mkv"
     done = vidoor_command("embed", clip, tmp_path / "a.mkv", *options[:4], "--codec", "h264")
-    assert done.returncode == 2 and "leave --codec and --quality out" in done.stderr
+    assert done.returncode == 2 and "leave out --codec: for data sets" in done.stderr
     own = ("--kind", "hmdb51", "--split", "2", "--codec", "mpeg4", "--quality", 4, "--workers", 1)
     poisoning = ("--rate", "0.5", "--target", 2, "--set", "data.strict=true", "--json")
     done = vidoor_command("embed", tmp_path / "in", tmp_path / "out", *options, *own, *poisoning)

@@ -178,7 +178,9 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def test_no_classes(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").touch()
-    assert "holds no class folders; give each class a folder" in refused(Folder(root=tmp_path))
+    assert "holds no clips and no class folders; give each class a folder" in refused(
+        Folder(root=tmp_path)
+    )
 
 
 def test_empty_classes(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def find(
     VidoorError if there is nothing that can be audited.
     """
     if sources.is_clip(path):
-        raise DataError(f"{path} is one clip; an audit compares clips: give a folder of them")
+        raise DataError(f"{path} is one file; an audit compares clips: give a folder of them")
     data = _data_set(path, kind, options)
     splits = data.open(0)
     ids = (*splits.train.ids, *splits.test.ids)

@@ -33,6 +33,7 @@ from typing import Any
 from vidoor.document import Document, merge
 from vidoor.errors import RecipeError, unknown
 from vidoor.options import as_table
+from vidoor.recipe import LAYOUTS
 
 RESERVED = ("seeds", "zip", "arms", "exclude")
 """Keys of ``[grid]`` that are no axes."""
@@ -64,7 +65,7 @@ def expand(document: Document) -> list[Setting]:
     """
     base = dict(document)
     grid = as_table(base.pop("grid", {}), "grid")
-    for layout in ("table", "figure"):
+    for layout in LAYOUTS:
         base.pop(layout, None)  # how the results are shown is no setting
     axes = [*_arms(grid), *_axes(grid), *_zips(grid), *_seeds(base, grid)]
     _refuse_slips(axes)
@@ -147,7 +148,7 @@ def _lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
 def _list(key: str, values: Any) -> list[Any]:
     if not isinstance(values, list) or not values:
         hint = "" if "." in key else f"; or is it an {unknown('key', key, RESERVED)}"
-        raise RecipeError(f"grid.{key} must be a list of values, not {values!r}{hint}")
+        raise RecipeError(f"grid.{key} must be a list of one or more values, not {values!r}{hint}")
     return values
 
 

@@ -17,6 +17,7 @@ from vidoor.bench import store
 from vidoor.document import Document, digest
 from vidoor.errors import DataError
 from vidoor.files import make_folder
+from vidoor.progress import say
 from vidoor.report.record import PAGE
 
 SWEEPS = "sweeps"
@@ -74,7 +75,11 @@ def sweeps(out: Path) -> list[Asked]:
     if not out.is_dir():
         raise DataError(f"{out}: no such folder; give the folder of the runs")
     paths = sorted((out / SWEEPS).glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return [asked for asked in map(_read, paths) if asked is not None]
+    found = [(path, _read(path)) for path in paths]
+    for path, asked in found:
+        if asked is None:
+            say(f"{path}: no list of a sweep; its command writes it again")
+    return [asked for _, asked in found if asked is not None]
 
 
 def survey(asked: Asked, out: Path, elsewhere: Collection[str] = ()) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from vidoor import __version__
 from vidoor.cli import audit as audit
 from vidoor.cli import pictures as pictures
 from vidoor.cli import runs as runs
@@ -34,11 +35,14 @@ def main() -> None:
         if text:  # none where the help was shown
             say(f"vidoor: {' '.join(text.split())}")
         sys.exit(2)
+    except SystemExit:  # typer's own, where nobody reads its help any more
+        status = 0
     except (typer.Abort, KeyboardInterrupt):
         status = INTERRUPTED
     except Exception:
         console.print_exception()
-        console.print("vidoor: this is a fault of vidoor, please report it", markup=False)
+        fault = f"vidoor {__version__}: this is a fault of vidoor, please report it"
+        console.print(fault, markup=False)
         sys.exit(3)
     if status == INTERRUPTED:  # typer may have met the interrupt before us
         say("vidoor: interrupted; the same command continues")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vidoor.cli.shared import Json, Set, app, print_json
+from vidoor.cli.shared import Json, Set, app, print_json, tell
 from vidoor.document import read
 
 
@@ -28,4 +28,4 @@ def figures(
         print_json(drawn)
         return
     for figure in drawn["figures"]:
-        typer.echo(out / figure["file"])
+        tell(str(out / figure["file"]))

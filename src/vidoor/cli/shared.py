@@ -1,16 +1,33 @@
 """What all verbs share: the application, options, and how documents are printed."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
+from vidoor import __version__
+from vidoor.errors import RecipeError, VidoorError, unknown
 from vidoor.progress import console
 from vidoor.wording import printable
 
+
+class _Verbs(TyperGroup):
+    """Names the valid verbs where one is not."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        verbs = self.list_commands(ctx)
+        if args[0] not in verbs and not args[0].startswith("-"):
+            raise RecipeError(unknown("command", args[0], verbs))
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="vidoor",
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,23 +46,53 @@ Set: TypeAlias = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        put(f"vidoor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def vidoor(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What is said before any verb."""
+
+
+def put(text: str) -> None:
+    """Text on standard output. If nobody reads it any more it is dropped, and the exit status is
+    what it would have been; VidoorError if it cannot be written."""
+    try:
+        typer.echo(text)
+    except OSError as error:
+        # What is left in the buffer would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise VidoorError(
+                f"standard output cannot be written ({error.strerror}); make room, or send it "
+                "elsewhere: what was computed is kept"
+            ) from None
+
+
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     from vidoor.bench.store import dumps
 
-    typer.echo(dumps(document))
+    put(dumps(document))
 
 
 def print_flat(document: dict[str, Any]) -> None:
     """A document as lines, for people."""
     for key, value in document.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        typer.echo(printable(f"{key}: {text}"))
+        put(printable(f"{key}: {text}"))
 
 
 def tell(text: str) -> None:
     """Lines on standard output; names in them may be anyone's."""
-    typer.echo("\n".join(map(printable, text.split("\n"))))
+    put("\n".join(map(printable, text.split("\n"))))
 
 
 def rendered(table: Table) -> str:

@@ -1,11 +1,12 @@
 """Verbs on methods and clips: list, embed, inspect, bench."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from vidoor.cli.shared import Json, Set, app, print_flat, print_json, rendered
+from vidoor.cli.shared import Json, Set, app, print_flat, print_json, put, rendered
 from vidoor.document import override
 from vidoor.errors import RecipeError, unknown
 from vidoor.measure import benchmarks
@@ -43,21 +44,24 @@ def list_(
         return
     for title, found in listing.items():
         table = rendered(summary.listing(title, found))
-        typer.echo(table if found else f"{title}: none yet")
+        put(table if found else f"{title}: none yet")
 
 
 @app.command()
 def embed(
     source: Path,
     destination: Path,
+    ctx: typer.Context,
     trigger: Annotated[str, typer.Option(help="Kind of trigger, see vidoor list triggers.")],
     set_: Set = None,
-    kind: Annotated[str | None, typer.Option(help="Kind of data set; default: recognised.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Kind of data set; default: recognised (sets).")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split to poison, e.g. 01 (sets).")] = None,
     rate: Annotated[float, typer.Option(help="Poisoning rate (sets).")] = 0.2,
     target: Annotated[int, typer.Option(help="Target class index (sets).")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the poisoning plan (sets).")] = 0,
-    frames: Annotated[int, typer.Option(help="Frames per clip (sets).")] = 32,
+    frames: Annotated[int, typer.Option(min=1, help="Frames per clip (sets).")] = 32,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of each frame (sets).")] = "224x224",
     codec: Annotated[
         Literal["ffv1", "h264", "mpeg4"], typer.Option(help="How clips are written (sets).")
@@ -90,10 +94,7 @@ def embed(
     if not isinstance(data, dict):
         raise RecipeError(f"data must be a table of options, e.g. data.strict=true, not {data!r}")
     if is_clip(source):
-        if codec != "ffv1" or quality is not None:
-            raise RecipeError(
-                "one clip is written as lossless FFV1; leave --codec and --quality out"
-            )
+        _refuse_for_one(source, ctx, set_ or ())
         document = embed_file(source, destination, method)
     else:
         named = {} if split is None else {"split": split}
@@ -106,12 +107,29 @@ def embed(
     print_json(document) if json_ else print_flat(document)
 
 
+def _refuse_for_one(clip: Path, ctx: typer.Context, sets: Sequence[str]) -> None:
+    """RecipeError if what only data sets take was given for one clip."""
+    for_sets = [one for one in ctx.command.params if "(sets)" in (getattr(one, "help", "") or "")]
+    sources = [(one.opts[0], ctx.get_parameter_source(one.name or "")) for one in for_sets]
+    given = [flag for flag, source in sources if source and source.name == "COMMANDLINE"]
+    tables = override({}, sets)
+    given += [f"{table}.{key}" for table in ("poisoning", "data") for key in tables.get(table, ())]
+    if given:
+        raise RecipeError(
+            f"{clip} is one clip, which is written as lossless FFV1 as long and large as it is; "
+            f"leave out {', '.join(given)}: for data sets"
+        )
+
+
 def size_of(text: str) -> tuple[int, int]:
     """What ``32x48`` means; RecipeError for what is not of that form."""
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()):
         raise RecipeError(f"--size {text!r} is not HEIGHTxWIDTH, e.g. 112x112")
-    return int(height), int(width)
+    found = int(height), int(width)
+    if min(found) < 1:
+        raise RecipeError(f"--size {text} has no pixels; give 1 or more of each")
+    return found
 
 
 @app.command()
@@ -150,4 +168,4 @@ def bench(
     Example: vidoor bench survival --save results/survival
     """
     measured = benchmarks.measure(what, clips, save)
-    print_json(measured.document) if json_ else typer.echo(benchmarks.text(measured).rstrip("\n"))
+    print_json(measured.document) if json_ else put(benchmarks.text(measured).rstrip("\n"))

@@ -99,7 +99,9 @@ def _clips(root: Path, part: str) -> list[Clip]:
     """All clips of the class folders in ``root / part``, as paths below ``root``."""
     classes = [folder for folder in folders(root / part) if folder.name != SPLIT_FOLDER]
     if not classes:
-        raise DataError(f"{root / part} holds no class folders; give each class a folder of clips")
+        raise DataError(
+            f"{root / part} holds no clips and no class folders; give each class a folder of clips"
+        )
     clips: list[Clip] = []
     for folder in classes:
         names = clips_in(folder)

@@ -37,8 +37,10 @@ SKETCH, GROWN = 200, 10
 HELD = Geometry(16, 64, 64)
 """Clips whose memory is measured: large enough to outweigh what runs allocate beside them."""
 
-WORKERS, SPREAD, FEW = 2, 240, 64
-"""Of Ray, the clips that they go through, and those of them that are searched."""
+WORKERS, SPREAD = 2, 240
+"""Of Ray, and the clips that they go through."""
+FEW, LITTLE = 64, 64.0
+"""Clips that are searched there, and in how many MiB: one process does that."""
 
 RUNS = 3
 
@@ -120,7 +122,7 @@ def _growth() -> dict[str, float]:
     """Seconds and memory of sets of clips that are made when they are read."""
     small, large = (detection.noise(many * SKETCH) for many in (1, GROWN))
     ways = {"small": partial(_inspect, small), "large": partial(_inspect, large)}
-    seconds = interleaved(ways, cold=False, runs=RUNS)
+    seconds = interleaved(ways, cold=False, runs=RUNS, warm=0)
     once, more = (detection.noise(many * SKETCH, HELD) for many in (1, GROWN))
     before = detection.rss_anon()
     peak = detection.peak_of(lambda: _inspect(once))
@@ -138,11 +140,11 @@ def _workers(clips: ClipSet) -> dict[str, float]:
     with ray_workers(runtime, quiet=True) as both:
         among_them = {"one": both._replace(many=1), "both": both}
         ways = {name: partial(_spread, clips, each) for name, each in among_them.items()}
-        seconds = interleaved(ways, cold=False, runs=RUNS)
+        seconds = interleaved(ways, cold=False, runs=RUNS, warm=1)
     return {"workers": seconds["one"] / seconds["both"]}
 
 
 def _spread(clips: ClipSet, workers: Workers) -> None:
     """Few clips are searched, which one process does; all are gone through."""
     with among(workers):
-        Coherence(clips=FEW).inspect(clips)
+        Coherence(clips=FEW, memory=LITTLE).inspect(clips)

@@ -102,6 +102,9 @@ def render(runs: Sequence[Run], format: Format = "md", query: Query = ALL) -> st
     if format not in WRITERS:
         raise VidoorError(unknown("table format", format, WRITERS))
     if not runs:
-        raise VidoorError("no finished run to tabulate; a table needs one or more: run a recipe")
+        raise VidoorError(
+            "no finished run to tabulate: none of these folders has a result.json; run a recipe, "
+            "or, of results that were saved, open their table.md"
+        )
     text = WRITERS[format](tabulate(runs, query))
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # no lone surrogate goes out
