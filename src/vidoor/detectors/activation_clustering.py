@@ -17,11 +17,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
-from sklearn import config_context
-from sklearn.cluster import KMeans
-from sklearn.decomposition import FastICA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import silhouette_score
 
 from vidoor.detectors.activations import Activations, OfActivations, principal
 from vidoor.errors import unknown
@@ -132,6 +127,8 @@ class ActivationClustering(OfActivations):
 
     def split(self, rows: Float32[np.ndarray, "n d"]) -> Split:
         """The two clusters of one class's activations; none of it apart where all are alike."""
+        from sklearn.cluster import KMeans  # here: it is a fifth of what starting vidoor costs
+
         alike = Split(np.zeros(len(rows)), 0.0, 0.0, True)
         if len(rows) < LEAST:
             return alike
@@ -149,6 +146,9 @@ class ActivationClustering(OfActivations):
 
     def _reduced(self, rows: Float32[np.ndarray, "n d"]) -> tuple[Float64[np.ndarray, "n k"], bool]:
         """The clips in few dimensions, and whether that came to an end."""
+        from sklearn.decomposition import FastICA
+        from sklearn.exceptions import ConvergenceWarning
+
         points = principal(rows, min(self.components, len(rows) // 2))
         if self.reduction == "pca" or not points.shape[1]:
             return points, True
@@ -162,6 +162,9 @@ class ActivationClustering(OfActivations):
 
 def _silhouette(points: Float64[np.ndarray, "n k"], near: Int[np.ndarray, " n"]) -> float:
     """Mean silhouette (Rousseeuw 1987) of two clusters."""
+    from sklearn import config_context
+    from sklearn.metrics import silhouette_score
+
     if len(points) > SAMPLE:
         members = [np.flatnonzero(near == cluster) for cluster in (0, 1)]
         wanted = [max(2, round(SAMPLE * len(each) / len(points))) for each in members]
