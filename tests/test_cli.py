@@ -306,21 +306,37 @@ def test_the_version_and_unknown_commands(vidoor_command):
     assert done.stderr.endswith("did you mean 'audit'?\n")
 
 
+def without_readers(*arguments: object, streams: tuple[str, ...]) -> subprocess.Popen[str]:
+    """The command, ended, after nobody read these of its streams."""
+    command = [sys.executable, "-m", "vidoor", *map(str, arguments)]
+    ways = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    done = subprocess.Popen(command, text=True, **ways | dict.fromkeys(streams, subprocess.PIPE))
+    for stream in streams:
+        getattr(done, stream).close()
+    done.wait()
+    return done
+
+
 @pytest.mark.parametrize("arguments", [("list", "data", "--json"), ("--help",)])
 def test_a_reader_that_goes_away_is_no_finding(arguments):
     """Status 1 is kept for what an audit found."""
-    command = [sys.executable, "-m", "vidoor", *arguments]
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert done.stdout and done.stderr
-    done.stdout.close()
-    assert (done.stderr.read(), done.wait()) == ("", 0)
+    done = without_readers(*arguments, streams=("stdout",))
+    assert done.stderr and (done.stderr.read(), done.returncode) == ("", 0)
     done.stderr.close()
 
 
+def test_logs_that_nobody_reads_end_no_work(recipe, tmp_path):
+    done = without_readers("run", recipe, "--out", tmp_path / "runs", streams=("stdout", "stderr"))
+    assert done.returncode == 0
+    assert [*(tmp_path / "runs").glob("*/result.json")]
+    assert without_readers("udit", streams=("stderr",)).returncode == 2
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_an_output_that_is_full_gets_one_line():
+@pytest.mark.parametrize("arguments", [("list", "data"), ("--help",), ("--version",)])
+def test_an_output_that_is_full_gets_one_line(arguments):
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "vidoor", "list", "data"]
+        command = [sys.executable, "-m", "vidoor", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "standard output cannot be written (No space left on device)" in done.stderr

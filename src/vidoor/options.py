@@ -76,11 +76,13 @@ def refuse_unknown(
 ) -> None:
     """RecipeError if a key is no option of ``cls``; ``where`` is empty for the recipe itself, of
     which others have ``taken`` what is theirs."""
-    valid = [*(spec.name for spec in fields(cls) if spec.init), *taken]
+    valid = [spec.name for spec in fields(cls) if spec.init]
     for key in values:
+        if key in taken:
+            raise RecipeError(f"{key} is the same for all runs; give it outside of [grid]")
         if key not in valid:
             place = f"[{where}] has an " if where else "the recipe has an "
-            raise RecipeError(place + unknown("key", key, valid))
+            raise RecipeError(place + unknown("key", key, [*valid, *taken]))
 
 
 def _first_line(error: ValidationError, where: str) -> str:

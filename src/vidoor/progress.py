@@ -21,7 +21,15 @@ from vidoor.wording import printable
 
 T = TypeVar("T")
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Logs(Console):
+    """Goes on where nobody reads any more: logs are lost, the work is not."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+console = _Logs(stderr=True, highlight=False, soft_wrap=True)
 """Where logs go: standard error, so that standard output holds results alone."""
 
 

@@ -101,3 +101,19 @@ def test_footage_that_only_neighbours_share_is_in_one_fold() -> None:
     assert set(fold[~members].tolist()) == {-1}
     for pan in (fold[:20], fold[20:29], fold[30:59]):
         assert len(set(pan.tolist())) == 1 and int(pan[0]) >= 0
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-2, 1e-4])
+def test_scenes_are_as_alike_as_what_the_stamp_leaves_of_them(least: float) -> None:
+    """By hand: the cosine of the features that are kept, be they ever so weak beside the stamp."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 6 * 100, generator=rng) * 0.5 * least
+    features[:, :10] = 0.9
+    features[0] = 0.0
+    found = Stills(features, (10, 10))
+    mark = torch.zeros(100)
+    mark[:10] = 1.0
+    clips = torch.arange(7)
+    kept = torch.nn.functional.normalize(features[:, 10:100].clamp(-1, 1).double())
+    cosines = stills.scenes(found)[0].likeness(clips, mark)
+    assert torch.allclose(cosines.double(), kept[clips] @ kept.T, atol=1e-5)

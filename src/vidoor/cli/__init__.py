@@ -15,6 +15,7 @@ from vidoor.cli import pictures as pictures
 from vidoor.cli import runs as runs
 from vidoor.cli import tools as tools
 from vidoor.cli.shared import app
+from vidoor.cli.streams import outlive
 from vidoor.errors import VidoorError
 from vidoor.progress import console, say
 
@@ -24,19 +25,19 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point: run a command and turn every outcome into an exit status."""
+    outlive()
     # Threads that spin while they wait cost an order of magnitude where cores are shared. OpenMP
     # reads this when torch is loaded, which no import above does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left half done
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
     except (VidoorError, typer.TyperException) as error:
         text = getattr(error, "format_message", error.__str__)()
         if text:  # none where the help was shown
             say(f"vidoor: {' '.join(text.split())}")
         sys.exit(2)
-    except SystemExit:  # typer's own, where nobody reads its help any more
-        status = 0
     except (typer.Abort, KeyboardInterrupt):
         status = INTERRUPTED
     except Exception:

@@ -10,7 +10,7 @@ import typer
 
 from vidoor.bench import command
 from vidoor.bench.status import survey, sweeps
-from vidoor.cli.shared import Json, Out, Set, app, print_json, put, rendered, tell
+from vidoor.cli.shared import Json, Out, Set, app, print_json, rendered, tell
 from vidoor.document import read
 from vidoor.errors import RecipeError
 from vidoor.progress import console, say
@@ -50,7 +50,7 @@ def _run(path: Path, overrides: list[str] | None, out: Path | None, as_json: boo
         if as_json:
             print_json(found)
         else:
-            put(rendered(summary.headline(found)))
+            typer.echo(rendered(summary.headline(found)))
             tell(f"report: {found['report']}")
     _leave(failed)
 

@@ -1,7 +1,5 @@
 """What all verbs share: the application, options, and how documents are printed."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -10,7 +8,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from vidoor import __version__
-from vidoor.errors import RecipeError, VidoorError, unknown
+from vidoor.errors import RecipeError, unknown
 from vidoor.progress import console
 from vidoor.wording import printable
 
@@ -48,7 +46,7 @@ Set: TypeAlias = Annotated[
 
 def _version(asked: bool) -> None:
     if asked:
-        put(f"vidoor {__version__}")
+        typer.echo(f"vidoor {__version__}")
         raise typer.Exit
 
 
@@ -61,38 +59,23 @@ def vidoor(
     """What is said before any verb."""
 
 
-def put(text: str) -> None:
-    """Text on standard output. If nobody reads it any more it is dropped, and the exit status is
-    what it would have been; VidoorError if it cannot be written."""
-    try:
-        typer.echo(text)
-    except OSError as error:
-        # What is left in the buffer would fail once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise VidoorError(
-                f"standard output cannot be written ({error.strerror}); make room, or send it "
-                "elsewhere: what was computed is kept"
-            ) from None
-
-
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     from vidoor.bench.store import dumps
 
-    put(dumps(document))
+    typer.echo(dumps(document))
 
 
 def print_flat(document: dict[str, Any]) -> None:
     """A document as lines, for people."""
     for key, value in document.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        put(printable(f"{key}: {text}"))
+        typer.echo(printable(f"{key}: {text}"))
 
 
 def tell(text: str) -> None:
     """Lines on standard output; names in them may be anyone's."""
-    put("\n".join(map(printable, text.split("\n"))))
+    typer.echo("\n".join(map(printable, text.split("\n"))))
 
 
 def rendered(table: Table) -> str:

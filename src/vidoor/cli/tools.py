@@ -6,11 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from vidoor.cli.shared import Json, Set, app, print_flat, print_json, put, rendered
+from vidoor.cli.shared import Json, Set, app, print_flat, print_json, rendered
 from vidoor.document import override
 from vidoor.errors import RecipeError, unknown
 from vidoor.measure import benchmarks
 from vidoor.report import summary
+
+FOR_SETS = (
+    "kind", "split", "rate", "target", "seed", "frames", "size", "codec", "quality", "strict",
+    "workers",
+)  # fmt: skip
+"""Options of ``embed`` that one clip does not take."""
 
 
 @app.command("list")
@@ -44,7 +50,7 @@ def list_(
         return
     for title, found in listing.items():
         table = rendered(summary.listing(title, found))
-        put(table if found else f"{title}: none yet")
+        typer.echo(table if found else f"{title}: none yet")
 
 
 @app.command()
@@ -109,9 +115,8 @@ def embed(
 
 def _refuse_for_one(clip: Path, ctx: typer.Context, sets: Sequence[str]) -> None:
     """RecipeError if what only data sets take was given for one clip."""
-    for_sets = [one for one in ctx.command.params if "(sets)" in (getattr(one, "help", "") or "")]
-    sources = [(one.opts[0], ctx.get_parameter_source(one.name or "")) for one in for_sets]
-    given = [flag for flag, source in sources if source and source.name == "COMMANDLINE"]
+    sources = {name: ctx.get_parameter_source(name) for name in FOR_SETS}
+    given = [f"--{name}" for name, one in sources.items() if one and one.name == "COMMANDLINE"]
     tables = override({}, sets)
     given += [f"{table}.{key}" for table in ("poisoning", "data") for key in tables.get(table, ())]
     if given:
@@ -168,4 +173,4 @@ def bench(
     Example: vidoor bench survival --save results/survival
     """
     measured = benchmarks.measure(what, clips, save)
-    print_json(measured.document) if json_ else put(benchmarks.text(measured).rstrip("\n"))
+    print_json(measured.document) if json_ else typer.echo(benchmarks.text(measured).rstrip("\n"))

@@ -1,8 +1,7 @@
 """What ``vidoor bench audit`` measures: what ``coherence`` adds to reading the clips.
 
 Ratios of medians of interleaved runs. Clips are files of its own making, each read several times
-and turned by other rows and columns every time, so that no two are the same and they agree on
-nothing.
+and turned by other rows and columns every time, so that no two are the same.
 """
 
 import tempfile
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from vidoor.bench.engines import ray_workers
 from vidoor.data import video
+from vidoor.data.ahead import ahead
 from vidoor.data.folder import Reader
 from vidoor.detectors.coherence import Coherence
 from vidoor.measure import detection
@@ -81,9 +81,10 @@ class Turned:
 
     def __call__(self, index: int) -> Tensor:
         """The clip, [T, 3, H, W]."""
-        rows, columns = np.random.default_rng(index).integers(GEOMETRY[1:])
-        clip = self.reader(index % len(self.reader.ids))
-        return clip.roll((int(rows), int(columns)), dims=(2, 3))
+        turn, number = divmod(index, len(self.reader.ids))
+        turns = np.random.default_rng(number).permutation(GEOMETRY.height * GEOMETRY.width)
+        rows, columns = divmod(int(turns[turn]), GEOMETRY.width)
+        return self.reader(number).roll((rows, columns), dims=(2, 3))
 
 
 def _clips(folder: Path) -> ClipSet:
@@ -110,8 +111,9 @@ def _first(clips: ClipSet, count: int) -> ClipSet:
 
 
 def _read(clips: ClipSet) -> None:
-    for index in range(len(clips)):
-        clips.read(index)
+    """As an audit reads: ahead of what is done with a clip."""
+    for _ in ahead(clips.read, range(len(clips))):
+        pass
 
 
 def _inspect(clips: ClipSet) -> object:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize, pad
 
-from vidoor.detectors._coherence.groups import LEAST, MAD, TINY
+from vidoor.detectors._coherence.groups import CHUNK, LEAST, MAD, TINY
 
 BOX = 5  # side of the box whose mean is subtracted, pixels
 CAP = 6.0, 10.0  # deviations at which pixels and coefficients are cut off
@@ -22,7 +22,7 @@ CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against 
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 EVERY, NONE = 0.45, 0.1  # mean likeness of all pairs that agree, and that do not
 SURE = 4.0  # deviations by which a feature sets clips apart
-ROUNDING = 1e-6  # share of a clip's energy that is nothing
+ROUNDING = 1e-12  # share of a clip's energy that is nothing
 COMMON = 1.5  # deviations by which what most clips have stands out
 
 
@@ -93,14 +93,14 @@ class Scenes(NamedTuple):
     """Pictures in one view, in luminance: how alike they are beside a stamp."""
 
     rows: Tensor  # bounded features, [clips, h w]
-    energy: Tensor  # of each clip, [clips]
+    energy: Tensor  # of each clip, float64 [clips]: what a stamp has of it is taken off
 
     def likeness(self, clips: Tensor, stamp: Tensor) -> Tensor:
         """Cosines of these ``clips`` and all, leaving out the features that are strongest in the
         ``stamp``, [h w]: [clips, all]."""
         own = stamp > stamp.quantile(1 - DROPPED)
-        rest = self.energy - self.rows[:, own].square().sum(1)
-        length = rest.clamp(min=ROUNDING * self.energy).sqrt()
+        rest = self.energy - _energy(self.rows[:, own])
+        length = rest.clamp(min=ROUNDING * self.energy).sqrt().float()
         dots = (self.rows[clips] * ~own) @ self.rows.T
         return dots / (length[clips][:, None] * length).clamp(min=TINY)
 
@@ -108,7 +108,11 @@ class Scenes(NamedTuple):
 def scenes(stills: Stills) -> tuple[Scenes, Scenes]:
     """The pictures as pixels and as coefficients."""
     pixels, waves = (stills.bounded(spectral, colour=False) for spectral in (False, True))
-    return Scenes(pixels, pixels.square().sum(1)), Scenes(waves, waves.square().sum(1))
+    return Scenes(pixels, _energy(pixels)), Scenes(waves, _energy(waves))
+
+
+def _energy(rows: Tensor) -> Tensor:
+    return torch.cat([part.double().square().sum(1) for part in torch.split(rows, CHUNK)])
 
 
 def elsewhere(

@@ -4,13 +4,11 @@
 wrap-round jumps go away. ``still`` is the mean over time as luminance and two colour differences.
 """
 
-from collections.abc import Sequence
 from hashlib import blake2b
 from math import isqrt
 from typing import NamedTuple
 
 import torch
-from scipy.fft import prev_fast_len
 from torch import Tensor
 from torch.fft import fftfreq, rfftfreq, rfftn
 from torch.nn.functional import adaptive_avg_pool2d
@@ -50,7 +48,7 @@ class Look(NamedTuple):
 def lens(geometry: Geometry, count: int, memory: float, rng: torch.Generator) -> Lens:
     """A lens such that the spectra of ``count`` clips fit into ``memory`` MiB, and their pictures
     with all that is made of them likewise."""
-    t, h, w = periods(geometry)
+    t, h, w = (n - 1 for n in geometry)
     axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
     bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
     room = memory * 2**20 / count
@@ -69,7 +67,7 @@ def look(clip: Tensor, through: Lens) -> Look:
     still = small.mean(0)
     return Look(
         blake2b(clip.flatten().numpy().data, digest_size=16).digest(),
-        moving(volume, periods(Geometry(*volume.shape))).flatten()[through.keep],
+        moving(volume).flatten()[through.keep],
         adaptive_avg_pool2d(mean, through.grid),
         torch.cat([still - still.mean(), (small - still).flatten()]),
     )
@@ -82,13 +80,7 @@ def luminance(clip: Tensor) -> Tensor:
     return volume.add_(clip[:, 1], alpha=green).add_(clip[:, 2], alpha=blue)
 
 
-def periods(geometry: Geometry) -> list[int]:
-    """How much of a volume's differences is transformed to find it again: 31×111×111 would cost
-    ten times as much as 30×110×110."""
-    return [prev_fast_len(n - 1) for n in geometry]
-
-
-def moving(volume: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-    """The spectrum of a volume's difference along t, y and x, of its first ``sizes``."""
-    spectrum: Tensor = rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2), s=sizes)
+def moving(volume: Tensor) -> Tensor:
+    """The spectrum of a volume's difference along t, y and x."""
+    spectrum: Tensor = rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
     return spectrum
