@@ -43,6 +43,7 @@ def test_a_result_holds_recipe_records_table_and_sentence(tmp_path: Path, runs: 
         assert json.loads(kept.read_text()) == json.loads((run / "result.json").read_text())
     flat = tables.flatten(map(tables.read, runs))
     assert (folder / "table.md").read_text() == tables.render(flat, "md", saved.query(RECIPE))
+    assert tables.load(folder) == tables.load(tmp_path / "runs")
     text = (folder / "README.md").read_text()
     for part in ("# kept", "made-up runs", "Nothing was measured.", "62.5 ± 17.7", "2 runs"):
         assert part in text

@@ -19,8 +19,7 @@ from vidoor.progress import say
 from vidoor.recipe import Recipe, dumps
 from vidoor.report import tables
 from vidoor.report.page import write_page
-from vidoor.report.record import RESULT
-from vidoor.report.saved import RECORDS
+from vidoor.report.record import RECORDS, RESULT
 
 
 def known(result: Path, runs: Sequence[str]) -> set[str]:

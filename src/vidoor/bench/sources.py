@@ -51,6 +51,11 @@ def _recognised(source: Path, options: Mapping[str, Any]) -> str:
     return kind
 
 
+def kinds() -> list[str]:
+    """Kinds of data sets that lie in files."""
+    return [name for name, cls in methods("data").items() if hasattr(cls, "layout")]
+
+
 def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     """The data set in ``source``, recognised unless its ``kind`` is given, no clip held out.
 
@@ -67,10 +72,7 @@ def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     kind = kind or _recognised(source, options)
     cls = lookup("data", kind)
     if not hasattr(cls, "layout"):
-        writable = ", ".join(
-            name for name, cls in methods("data").items() if hasattr(cls, "layout")
-        )
-        raise DataError(f"data of kind {kind} is not in files; valid: {writable}")
+        raise DataError(f"data of kind {kind} is not in files; valid: {', '.join(kinds())}")
     root = source.resolve()
     own: dict[str, Any] = {}
     if len(known := cls.splits_in(root) if hasattr(cls, "splits_in") else []) == 1:

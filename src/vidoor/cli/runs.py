@@ -188,6 +188,8 @@ def report(
 ) -> None:
     """A table of all finished runs in a folder, mean ± sd over seeds; draws missing pages.
 
+    The folder is that of the runs, of one run, or of what sweep --save kept.
+
     Any field of a recipe or a record can be a row or a column; give each option as often as needed.
     Example: vidoor report runs --rows trigger.kind --columns poisoning.rate --values asr
     """
@@ -195,6 +197,8 @@ def report(
 
     if not runs.is_dir():
         raise RecipeError(f"{runs}: no such folder; give a folder of runs or one run")
+    if json_ and format_ not in ("md", "json"):
+        raise RecipeError(f"--json and --format {format_} are two forms of one table; give one")
     query = tables.Query(
         rows=rows or (),
         columns=columns or (),

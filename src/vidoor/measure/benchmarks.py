@@ -11,6 +11,7 @@ from vidoor.errors import RecipeError, VidoorError, unknown
 from vidoor.files import write_text
 from vidoor.report import saved
 from vidoor.report.layout import WRITERS, Column, Table
+from vidoor.report.record import RECORDS
 
 
 class Benchmark(NamedTuple):
@@ -104,8 +105,8 @@ def save(folder: Path, measured: Measured) -> None:
     saved.check(folder)
     record = {"benchmark": measured.name, **measured.document, "environment": environment("cpu")}
     try:
-        (folder / saved.RECORDS).mkdir(parents=True, exist_ok=True)
-        store.write_json(folder / saved.RECORDS / f"{measured.name}.json", record)
+        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
+        store.write_json(folder / RECORDS / f"{measured.name}.json", record)
         write_text(folder / "table.csv", WRITERS["csv"](_raw(measured.document)))
         write_text(folder / "table.md", text(measured))
         write_text(folder / "README.md", _readme(measured, record["environment"]))

@@ -17,6 +17,9 @@ from vidoor.errors import VidoorError
 RESULT, PAGE = "result.json", "report.html"
 """The record of a run, and its page."""
 
+RECORDS = "records"
+"""Where a sweep that was saved has the records of its runs."""
+
 LARGEST = 1e300
 """Larger numbers than any measurement: their sums overflow."""
 

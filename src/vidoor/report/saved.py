@@ -24,9 +24,9 @@ from vidoor.report import published, tables
 from vidoor.report.lines import figures, plot
 from vidoor.report.pivot import Query
 from vidoor.report.plot import Plot, png, svg
-from vidoor.report.record import RESULT
+from vidoor.report.record import RECORDS, RESULT
 
-RECORDS, FINDING = "records", "finding"
+FINDING = "finding"
 NAMES = ("README.md", "recipe.toml", "table.md", "table.csv", RECORDS)
 """What the folder of a result holds, beside the figures that its recipe names."""
 

@@ -57,7 +57,8 @@ def read_text(path: Path) -> str:
 
 
 def load(runs: Path) -> list[Record]:
-    """The records of one run folder, or of every finished run in a folder of them, by folder name.
+    """The records of one run folder, of every finished run in a folder of them, by folder name, or
+    of a sweep that was saved.
 
     Unfinished runs (without ``result.json``) are skipped. VidoorError if ``runs`` is no folder.
     """
@@ -65,6 +66,8 @@ def load(runs: Path) -> list[Record]:
         raise VidoorError(f"{runs} is no folder; give a run's folder or the folder of the runs")
     if (runs / form.RESULT).is_file():
         return [read(runs)]
+    if (runs / form.RECORDS).is_dir():
+        return [record(path) for path in sorted((runs / form.RECORDS).glob("*.json"))]
     return [read(path.parent) for path in sorted(runs.glob("*/result.json"))]
 
 
@@ -103,8 +106,8 @@ def render(runs: Sequence[Run], format: Format = "md", query: Query = ALL) -> st
         raise VidoorError(unknown("table format", format, WRITERS))
     if not runs:
         raise VidoorError(
-            "no finished run to tabulate: none of these folders has a result.json; run a recipe, "
-            "or, of results that were saved, open their table.md"
+            "no finished run to tabulate: there is no result.json, and nothing was saved here; run "
+            "a recipe"
         )
     text = WRITERS[format](tabulate(runs, query))
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # no lone surrogate goes out
