@@ -10,7 +10,7 @@ def test_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
     """With few and short clips: its ratios are no measurement, but of the right kind."""
     monkeypatch.setattr(decode, "COPIES", 1)
     monkeypatch.setattr(decode, "LENGTH", 20)
-    monkeypatch.setattr(speed.interleaved, "__kwdefaults__", {"runs": 2})
+    monkeypatch.setattr(speed.interleaved, "__kwdefaults__", {"runs": 2, "warm": 1})
     found = decode.decode()
     assert set(found) == {
         "ours_over_pyav",

@@ -127,7 +127,7 @@ def _data_set(path: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     if kind == UNLABELLED or (kind is None and path.is_dir() and _is_flat(path)):
         return build(Unlabelled, {"root": str(path.resolve()), **options}, "data")
     if kind is not None and kind not in (valid := [*sources.kinds(), UNLABELLED]):
-        raise RecipeError(unknown("kind", kind, valid))
+        raise RecipeError(unknown("data kind", kind, valid))
     # With the kind named, lists without numbers ask for no split: all clips are judged.
     data = sources.data_set(path, kind or sources.recognise(path), options)
     if hasattr(data, "classes") and "classes" not in options:

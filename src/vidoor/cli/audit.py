@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from vidoor.cli.shared import Json, Set, app, print_json, tell
+from vidoor.cli.shared import Json, Set, app, print_json
 from vidoor.cli.tools import size_of
+from vidoor.wording import printable
 
 SHOWN = 10
 """Suspicious clips, and things seen, that are named on a terminal; the files have all."""
@@ -70,7 +71,7 @@ def audit(
     if json_:
         print_json(found)
     else:
-        tell("\n".join(_lines(found)))
+        typer.echo("\n".join(map(printable, _lines(found))))
     raise typer.Exit(record.verdict.exit)
 
 
