@@ -74,12 +74,10 @@ def as_table(value: Any, where: str) -> Mapping[str, Any]:
 def refuse_unknown(
     values: Mapping[str, Any], cls: type, where: str, taken: Sequence[str] = ()
 ) -> None:
-    """RecipeError if a key is no option of ``cls``; ``where`` is empty for the recipe itself, of
-    which others have ``taken`` what is theirs."""
+    """RecipeError if a key is no option of ``cls``; ``where`` is empty for the recipe itself, from
+    which ``taken`` keys, valid too, were taken before."""
     valid = [spec.name for spec in fields(cls) if spec.init]
     for key in values:
-        if key in taken:
-            raise RecipeError(f"{key} is the same for all runs; give it outside of [grid]")
         if key not in valid:
             place = f"[{where}] has an " if where else "the recipe has an "
             raise RecipeError(place + unknown("key", key, [*valid, *taken]))

@@ -42,7 +42,7 @@ def test_a_poisoned_set_leaves_with_one_and_a_clean_set_with_zero(
         (["."], "holds no clips and no class folders"),
         ([".", "--size", "9"], "HEIGHTxWIDTH"),
         ([".", "--address", "local"], "give --workers 2 or more"),
-        ([".", "--kind", "shapes"], "hmdb51, manifest, ucf101, unlabelled"),
+        ([".", "--kind", "shape"], "hmdb51, manifest, ucf101, unlabelled"),
     ],
 )
 def test_mistakes_get_one_line(vidoor_command, tmp_path: Path, arguments, line) -> None:

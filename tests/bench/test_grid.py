@@ -245,6 +245,7 @@ def test_exclusions_follow_one_another():
         ),
         ({"a": {"b": 0.1}}, r"grid\.a\.b must be a list of one or more values, not 0\.1$"),
         ({"a": []}, r"grid\.a must be a list of one or more values, not \[\]"),
+        ({"table.rows": [["a"]]}, r"no result depends on table\.rows.*; set it in \[table\]"),
         ({"a": {}}, r"grid\.a must be a list of one or more values, not \{\}"),
         ({"zip": {"a": [1]}}, r"grid\.zip must be an array of tables, \[\[grid\.zip\]\], not"),
         ({"zip": [5]}, r"grid\.zip must be a table, not 5"),

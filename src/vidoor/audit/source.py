@@ -22,7 +22,7 @@ from vidoor.data.listing import FileSet, Listing, clips_in
 from vidoor.data.lists import folders
 from vidoor.data.quarantine import Kept
 from vidoor.data.subset import pick
-from vidoor.errors import DataError, RecipeError, unknown
+from vidoor.errors import DataError, RecipeError
 from vidoor.options import build
 from vidoor.registry import name_of
 from vidoor.types import ClipSet, Geometry, Quarantined
@@ -126,10 +126,8 @@ def find(
 def _data_set(path: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     if kind == UNLABELLED or (kind is None and path.is_dir() and _is_flat(path)):
         return build(Unlabelled, {"root": str(path.resolve()), **options}, "data")
-    if kind is not None and kind not in (valid := [*sources.kinds(), UNLABELLED]):
-        raise RecipeError(unknown("data kind", kind, valid))
     # With the kind named, lists without numbers ask for no split: all clips are judged.
-    data = sources.data_set(path, kind or sources.recognise(path), options)
+    data = sources.data_set(path, kind or sources.recognise(path), options, [UNLABELLED])
     if hasattr(data, "classes") and "classes" not in options:
         data = replace(data, classes=0)  # all of them, where others would draw some
     return data

@@ -96,9 +96,9 @@ def _refuse_slips(axes: Sequence[Sequence[_Choice]]) -> None:
         for key in sorted(keys):
             if key in taken:
                 raise _twice(key)
-            if key.partition(".")[0] == "runtime":
+            if (table := key.partition(".")[0]) in ("runtime", *LAYOUTS):
                 raise RecipeError(
-                    f"no result depends on {key}, so it is no axis; set it in [runtime]"
+                    f"no result depends on {key}, so it is no axis; set it in [{table}]"
                 )
         taken |= keys
 

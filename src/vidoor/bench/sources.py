@@ -1,13 +1,13 @@
 """Which data set lies in a folder: recognised by its lists, or named."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from vidoor.data import listed, ucf101
 from vidoor.data.folder import PLACES
-from vidoor.errors import DataError, RecipeError
+from vidoor.errors import DataError, RecipeError, unknown
 from vidoor.options import component
 from vidoor.registry import lookup, methods
 
@@ -56,12 +56,15 @@ def kinds() -> list[str]:
     return [name for name, cls in methods("data").items() if hasattr(cls, "layout")]
 
 
-def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
+def data_set(
+    source: Path, kind: str | None, options: Mapping[str, Any], others: Sequence[str] = ()
+) -> Any:
     """The data set in ``source``, recognised unless its ``kind`` is given, no clip held out.
 
     ``source`` is its folder, or the table of a ``manifest``. Unless a split is named it is the only
     one that there is, or the kind's usual one. RecipeError for a kind that there is
-    not, or options that it does not have; DataError for one that cannot be written again.
+    not (``others`` are kinds of the caller's own), or options that it does not have; DataError for
+    one that cannot be written again.
     """
     if given := sorted({"kind", "root", "file"} & set(options)):
         raise RecipeError(
@@ -70,6 +73,8 @@ def data_set(source: Path, kind: str | None, options: Mapping[str, Any]) -> Any:
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     kind = kind or _recognised(source, options)
+    if kind not in methods("data"):
+        raise RecipeError(unknown("data kind", kind, [*kinds(), *others]))
     cls = lookup("data", kind)
     if not hasattr(cls, "layout"):
         raise DataError(f"data of kind {kind} is not in files; valid: {', '.join(kinds())}")
