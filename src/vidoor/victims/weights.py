@@ -113,7 +113,7 @@ def read(path: Path) -> State:
         if isinstance(error, pickle.UnpicklingError):
             found = re.search(r"GLOBAL ([\w.]+)", reason)
             reason = f"it asks to run {found[1]}" if found else "it holds more than tensors"
-        elif not re.search("[a-z]{3}", reason):
+        elif isinstance(error, LookupError):  # an opcode or a reference that is none
             reason = "it is cut short or something else"
         raise WeightsError(
             f"{path}: refused, nothing in it was run: neither a safetensors file nor a PyTorch "
