@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import pytest
 from jaxtyping import install_import_hook
 
@@ -33,15 +34,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def vidoor_command():
     """Runs the real command in a process of its own, the sample plug-in installed."""
+    environment = {"PYTHONPATH": str(PLUGIN), "COLUMNS": "200"}
 
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vidoor", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(PLUGIN), "COLUMNS": "200"},
-            check=False,
-        )
+        return command.run([str(each) for each in arguments], environment, cwd)
 
     return run

@@ -39,6 +39,7 @@ lr = 0.003
 [detector.coherence]
 [runtime]
 device = "cpu"
+executor = "here"
 """
 
 
@@ -52,7 +53,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(recipe, vidoor_command, tmp_path_factory):
     out = tmp_path_factory.mktemp("first")
-    done = vidoor_command("run", recipe, "--out", out, "--json")
+    side_by_side = ("--set", "runtime.executor=local", "--set", "runtime.workers=2")
+    done = vidoor_command("run", recipe, "--out", out, *side_by_side, "--json")
     assert done.returncode == 0, done.stderr
     return out, json.loads(done.stdout)
 
@@ -89,8 +91,7 @@ def test_another_folder_gives_the_same_bytes_and_another_seed_does_not(
     finished, recipe, vidoor_command, tmp_path
 ):
     out, document = finished
-    alone = ("--set", "runtime.workers=1")
-    same = vidoor_command("run", recipe, "--out", tmp_path / "a", *alone, "--json")
+    same = vidoor_command("run", recipe, "--out", tmp_path / "a", "--json")
     assert timeless(json.loads(same.stdout)) == timeless(document)
     assert weights(tmp_path / "a") == weights(out)
     other = vidoor_command("run", recipe, "--out", tmp_path / "b", "--set", "seed=1", "--json")
@@ -326,7 +327,8 @@ def test_a_reader_that_goes_away_is_no_finding(arguments):
 
 
 def test_logs_that_nobody_reads_end_no_work(recipe, tmp_path):
-    done = without_readers("run", recipe, "--out", tmp_path / "runs", streams=("stdout", "stderr"))
+    arguments = ("run", recipe, "--out", tmp_path / "runs", "--set", "runtime.executor=local")
+    done = without_readers(*arguments, streams=("stdout", "stderr"))
     assert done.returncode == 0
     assert [*(tmp_path / "runs").glob("*/result.json")]
     assert without_readers("udit", streams=("stderr",)).returncode == 2

@@ -1,0 +1,43 @@
+"""The command in processes of its own that need not load everything anew."""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["torch._dynamo", "vidoor.cli", "vidoor.audit.command", "vidoor.bench.plan", "vidoor.bench.sweep"]
+)
+
+
+def run(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None
+) -> subprocess.CompletedProcess[str]:
+    """``python -m vidoor`` with these arguments, in ``folder``."""
+    with TemporaryDirectory() as place:
+        told = [Path(place, "stdout"), Path(place, "stderr")]
+        process = PROCESSES.Process(target=_perform, args=(arguments, environment, folder, told))
+        process.start()
+        process.join()
+        texts = [path.read_text() for path in told]
+    return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+
+
+def _perform(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path | None,
+    told: Sequence[Path],
+) -> None:
+    for stream, path in enumerate(told, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    os.environ.update(environment)
+    if folder is not None:
+        os.chdir(folder)
+    sys.argv = ["vidoor", *arguments]
+    runpy.run_module("vidoor", run_name="__main__", alter_sys=True)
