@@ -10,9 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["torch._dynamo", "vidoor.cli", "vidoor.audit.command", "vidoor.bench.plan", "vidoor.bench.sweep"]
-)
+LOADED = ("torch._dynamo", "vidoor.cli", "vidoor.audit.command", "vidoor.bench.sweep")
+PROCESSES.set_forkserver_preload([*LOADED])
 
 
 def run(
