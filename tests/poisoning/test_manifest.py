@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,3 +160,26 @@ def test_a_class_that_is_no_folder_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(DataError, match=r"^class .* cannot be written: [^\n]*$"):
         manifest.write_set(tmp_path / "a", clips, clips, PoisonPlan({}), "abc", clips, Layout())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_no_thread_that_writes(tmp_path: Path, monkeypatch):
+    """It meets the main thread while that starts another."""
+    before, go, started = set(threading.enumerate()), threading.Event(), threading.Thread.start
+    written = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        started(thread)
+        raise KeyboardInterrupt
+
+    def write(file: Path, *_, **__) -> None:
+        go.wait()
+        written.append(file)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(manifest, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        stored(tmp_path, named("a.mkv"), named("b.mkv"))
+    go.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(1)
+    assert written == []

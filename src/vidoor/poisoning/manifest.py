@@ -6,12 +6,11 @@ their verdicts afterwards.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from vidoor.data.layout import Clip, Layout
@@ -145,12 +144,15 @@ def write_set(
             file_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         )
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count())  # FFmpeg works without the lock
+    # FFmpeg works without the lock. Threads are there before they get work: one that an interrupt
+    # meets while it is started writes nothing that nobody waits for.
+    pool = ThreadPool(workers)
     try:
-        written = pool.map(put, range(len(told)))
+        written = pool.imap(put, range(len(told)))
         manifest = list(track(written, "writing the poisoned set", len(told)))
     finally:
-        pool.shutdown(cancel_futures=True)  # after a fault, what was not begun is not begun
+        pool.terminate()  # what was not begun is not begun
+        pool.join()
     clips = [Clip(str(line.file), clean.classes[line.given]) for line in manifest]
     for name, content in layout.lists(clean.classes, clips[:count], clips[count:]).items():
         file = folder / name
