@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from vidoor.detectors._coherence import groups, stills
+from vidoor.detectors._coherence import groups, scenes
 from vidoor.detectors._coherence.groups import Group, Spectra, View
+from vidoor.detectors._coherence.scenes import Alike
 from vidoor.detectors._coherence.search import _either
 from vidoor.detectors._coherence.stills import Stills
 
@@ -65,30 +66,64 @@ def pictures(seed: int, size: int = 24) -> Stills:
     return Stills(torch.randn(60, 6 * size * size, generator=rng), (size, size))
 
 
+AREA = 24 * 24
 MEMBERS = torch.arange(60) < 12
 ONE_CLASS = MEMBERS.long()
 
 
-def test_a_stamp_that_every_clip_agrees_on_in_one_view_is_no_scene():
-    found, area = pictures(0), 24 * 24
-    # All over the view, so the nearest clips are members and leaving out a tenth changes nothing.
-    found.features[MEMBERS, :area] += 2 * torch.randn(area, generator=torch.Generator())
-    assert stills.elsewhere(found, stills.scenes(found), MEMBERS, ONE_CLASS)
+def shared(found: Stills, members: torch.Tensor, first: int, strength: float = 2.0) -> None:
+    """Give the members something in common, all over a view: no few features have it."""
+    size = 2 * AREA if first in (AREA, 4 * AREA) else AREA
+    pattern = torch.randn(size, generator=torch.Generator().manual_seed(first))
+    found.features[members, first : first + size] += strength * pattern
+
+
+def common(found: Stills, members: torch.Tensor = MEMBERS) -> Alike:
+    return scenes.sharpened(found, scenes.scenes(found), members)
+
+
+def apart(found: Stills, members: torch.Tensor = MEMBERS) -> bool:
+    return scenes.elsewhere(common(found, members), scenes.scenes(found), members.long())
+
+
+@pytest.mark.parametrize("first", [0, 3 * AREA, AREA, 4 * AREA], ids=str)
+def test_a_stamp_that_every_clip_agrees_on_in_one_view_is_no_scene(first):
+    found = pictures(0)
+    shared(found, MEMBERS, first)
+    assert common(found).clear and apart(found)
 
 
 def test_a_scene_is_seen_in_both_views():
-    found, area = pictures(1), 24 * 24
-    for first in (0, 3 * area):
-        found.features[MEMBERS, first : first + area] += 2 * torch.randn(
-            area, generator=torch.Generator().manual_seed(first)
-        )
-    assert not stills.elsewhere(found, stills.scenes(found), MEMBERS, ONE_CLASS)
+    found = pictures(1)
+    for first in (0, 3 * AREA):
+        shared(found, MEMBERS, first)
+    assert not common(found).clear
+    assert not apart(found)
+
+
+def test_few_clips_have_to_agree_more_clearly():
+    few = torch.arange(60) < 5
+    for strength, proved in ((1.3, (False, True)), (3.0, (True, True))):
+        for members, expected in zip((few, MEMBERS), proved, strict=True):
+            found = pictures(3)
+            shared(found, members, 0, strength)
+            assert common(found, members).clear
+            assert common(found, members).proved is expected
+
+
+def test_who_agrees_is_a_member_and_who_does_not_is_none():
+    found = pictures(4)
+    shared(found, MEMBERS, 3 * AREA)
+    guess = MEMBERS.clone()
+    guess[:4], guess[20:22] = False, True
+    assert common(found, guess).members.equal(MEMBERS)
+    shared(found, MEMBERS, 0)  # now a scene
+    assert common(found, guess).members.equal(guess)
 
 
 def test_without_other_clips_nothing_is_elsewhere():
     found = pictures(2)
-    everyone = torch.ones(60, dtype=torch.bool)
-    assert not stills.elsewhere(found, stills.scenes(found), everyone, ONE_CLASS)
+    assert not apart(found, torch.ones(60, dtype=torch.bool))
 
 
 def test_footage_that_only_neighbours_share_is_in_one_fold() -> None:
@@ -115,5 +150,5 @@ def test_scenes_are_as_alike_as_what_the_stamp_leaves_of_them(least: float) -> N
     mark[:10] = 1.0
     clips = torch.arange(7)
     kept = torch.nn.functional.normalize(features[:, 10:100].clamp(-1, 1).double())
-    cosines = stills.scenes(found)[0].likeness(clips, mark)
+    cosines = scenes.scenes(found)[0].likeness(clips, mark)
     assert torch.allclose(cosines.double(), kept[clips] @ kept.T, atol=1e-5)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vidoor.detectors._coherence import groups, kinds, stamps, stills
+from vidoor.detectors._coherence import groups, kinds, scenes, stamps, stills
 from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY, Group, Spectra, View
 from vidoor.detectors._coherence.sketch import Sketch
 from vidoor.detectors._coherence.stamps import Stamp
@@ -23,6 +23,7 @@ DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds t
 MOST_GROUPS, BETTER = 6, 1.25  # searches; clips that a phase of their own must add, as a ratio
 CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one class by luck
 STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
+CLEARLY = 0.5  # the same share for those of clips that are clearly of no scene
 SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
 BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
 MANY = 8  # clips of a still pattern from which on the lower floor holds
@@ -118,29 +119,52 @@ def _moving(
 
 
 def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
-    """Still patterns beyond chance and beyond those that are spread over the classes."""
+    """Still patterns beyond chance and beyond those that are spread over the classes. Those of
+    clips that are clearly of no scene need not be beyond the scenes, nor beyond what chance has
+    among clips that are not."""
     labels = seen.labels
     pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
-    chance = stamps.stamps(seen.stills.flipped(pick, rng), labels[pick])
-    least = max([STILL * floor] + [SLACK * one.coherence() for one in chance])
-    found = [one for one in stamps.stamps(seen.stills, labels) if one.coherence() > least]
-    views = stills.scenes(seen.stills)
-    apart = [stills.elsewhere(seen.stills, views, one.members, labels) for one in found]
+    chance = list(_stamps(seen.stills.flipped(pick, rng), labels[pick], CLEARLY * floor))
+    barely = max([CLEARLY * floor] + [SLACK * one.what.coherence() for one in chance if one.clear])
+    least = max([STILL * floor] + [SLACK * one.what.coherence() for one in chance])
+    found = list(_stamps(seen.stills, labels, barely))
+    strong = [one for one in found if one.what.coherence() > least]
     usual = sorted(
-        one.coherence()
-        for one, alone in zip(found, apart, strict=True)
-        if alone and not _moved(one, labels, CERTAIN / sum(apart))
+        one.what.coherence()
+        for one in strong
+        if one.apart and not _moved(one.what, labels, CERTAIN / sum(one.apart for one in strong))
     )
-    scenes = [one.coherence() for one, alone in zip(found, apart, strict=True) if not alone]
-    least = max([least] + [min(SCENES * floor, SLACK * j) for j in scenes])
+    same = [one.what.coherence() for one in strong if not one.apart]
+    least = max([least] + [min(SCENES * floor, SLACK * j) for j in same])
     # The second one: a single logo of some classes must not hide what else there is.
     least = max([least] + [SLACK * j for j in usual[-2:-1]])
-    levels = [least if one.members.sum() >= MANY else max(least, floor) for one in found]
-    passed = [
-        each for each in zip(found, levels, apart, strict=True) if each[0].coherence() > each[1]
-    ]
-    certain = CERTAIN / max(1, sum(alone for *_, alone in passed))
+    passed = []
+    for what, apart, clear in found:
+        level = least if what.members.sum() >= MANY else max(least, floor)
+        level = barely if apart and clear else level
+        if what.coherence() > level:
+            passed.append((what, level, apart))
+    certain = CERTAIN / max(1, sum(apart for *_, apart in passed))
     yield from (Lead(*each, certain) for each in passed)
+
+
+class _Still(NamedTuple):
+    """A stamp, whether its clips are of different scenes, and clearly so."""
+
+    what: Stamp
+    apart: bool
+    clear: bool
+
+
+def _stamps(seen: Stills, labels: Tensor, least: float) -> Iterator[_Still]:
+    """The stamps whose coherence is above ``least``, with all clips that have them."""
+    found = [one for one in stamps.stamps(seen, labels) if one.coherence() > least]
+    views = scenes.scenes(seen)
+    for one in found:
+        alike = scenes.sharpened(seen, views, one.members)
+        if not torch.equal(alike.members, one.members):
+            one = stamps.fit(seen.features, alike.members)
+        yield _Still(one, scenes.elsewhere(alike, views, labels), alike.clear)
 
 
 def _moved(one: Stamp, labels: Tensor, certain: float) -> bool:

@@ -64,7 +64,7 @@ def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
         grown = scores > (KNEE * usual).clamp(min=JOIN)
         groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
     groups, _ = _distinct(groups, _leave_one_out(rows, squares, groups))
-    found = [_crossfit(rows, group) for group in groups]
+    found = [fit(rows, group) for group in groups]
     return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
 
 
@@ -172,8 +172,8 @@ def _distinct(groups: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     return groups[chosen], scores[chosen]
 
 
-def _crossfit(rows: Tensor, group: Tensor) -> Stamp:
-    """Scores of all clips, a member's by a template of the other folds'."""
+def fit(rows: Tensor, group: Tensor) -> Stamp:
+    """The stamp of a group: scores of all clips, a member's by a template of the other folds'."""
     members = group.nonzero()[:, 0]
     fold = torch.full((len(rows),), -1)
     fold[members] = torch.arange(len(members)) % FOLDS

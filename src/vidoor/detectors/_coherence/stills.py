@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize, pad
 
-from vidoor.detectors._coherence.groups import CHUNK, LEAST, MAD, TINY
+from vidoor.detectors._coherence.groups import MAD, TINY
 
 BOX = 5  # side of the box whose mean is subtracted, pixels
 CAP = 6.0, 10.0  # deviations at which pixels and coefficients are cut off
-PICKED, DROPPED = 256, 0.1  # clips for scales; share of features that are left out as the stamp's
+PICKED = 256  # clips for scales
 LEVEL = 0.3  # least deviation of a feature over clips, in those of a clip
-CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
-PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
-EVERY, NONE = 0.45, 0.1  # mean likeness of all pairs that agree, and that do not
 SURE = 4.0  # deviations by which a feature sets clips apart
-ROUNDING = 1e-12  # share of a clip's energy that is nothing
 COMMON = 1.5  # deviations by which what most clips have stands out
 
 
@@ -87,81 +83,6 @@ def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:
     scale.clamp_(min=LEVEL)
     eye = Eye(level.clamp(min=0.02), centre, scale)
     return eye, Stills(views.sub_(centre).div_(scale), size)
-
-
-class Scenes(NamedTuple):
-    """Pictures in one view, in luminance: how alike they are beside a stamp."""
-
-    rows: Tensor  # bounded features, [clips, h w]
-    energy: Tensor  # of each clip, float64 [clips]: what a stamp has of it is taken off
-
-    def likeness(self, clips: Tensor, stamp: Tensor) -> Tensor:
-        """Cosines of these ``clips`` and all, leaving out the features that are strongest in the
-        ``stamp``, [h w]: [clips, all]."""
-        own = stamp > stamp.quantile(1 - DROPPED)
-        rest = self.energy - _energy(self.rows[:, own])
-        length = rest.clamp(min=ROUNDING * self.energy).sqrt().float()
-        dots = (self.rows[clips] * ~own) @ self.rows.T
-        return dots / (length[clips][:, None] * length).clamp(min=TINY)
-
-
-def scenes(stills: Stills) -> tuple[Scenes, Scenes]:
-    """The pictures as pixels and as coefficients."""
-    pixels, waves = (stills.bounded(spectral, colour=False) for spectral in (False, True))
-    return Scenes(pixels, _energy(pixels)), Scenes(waves, _energy(waves))
-
-
-def _energy(rows: Tensor) -> Tensor:
-    return torch.cat([part.double().square().sum(1) for part in torch.split(rows, CHUNK)])
-
-
-def elsewhere(
-    stills: Stills, views: tuple[Scenes, Scenes], members: Tensor, labels: Tensor
-) -> bool:
-    """Whether the members' scenes are found outside the group, in clips of other classes.
-
-    Leaving out the stamp's own features, the nearest clip of a member is no member, in one view at
-    least, and most often has another label. In a group of one scene or camera it is a member in
-    both; in a part of a scene it has the same label. Few clips have to prove it more clearly; many
-    prove it too by being no nearer to each other, in pixels, than other clips are. So do those of
-    which every pair agrees in one view and not in the other: a scene is seen in both.
-    """
-    inside, outside = members.nonzero()[:, 0], (~members).nonzero()[:, 0]
-    if len(outside) < LEAST:
-        return False
-    count, area = len(inside), stills.size[0] * stills.size[1]
-    mean = stills.features[inside].mean(0).abs()
-    marks = mean[:area], mean[3 * area : 4 * area]
-    found = [view.likeness(inside, mark) for view, mark in zip(views, marks, strict=True)]
-    agree = [_agreement(each[:, inside]) for each in found]
-    if count >= PROOF and max(agree) > EVERY and min(agree) < NONE:
-        return True
-    if any(_strange(each, inside, outside, labels) for each in found):
-        return True
-    others = outside[:count]
-    return count >= CROWD and _nearest(found[0][:, inside]) <= AS_NEAR * _nearest(
-        views[0].likeness(others, marks[0])[:, others]
-    )
-
-
-def _strange(likeness: Tensor, inside: Tensor, outside: Tensor, labels: Tensor) -> bool:
-    """Whether the members' nearest clips are no members, and most often of other classes."""
-    near = likeness[:, outside].max(1)
-    siblings = (labels[outside[near.indices]] == labels[inside]).float().mean()
-    needed = (1 + PROOF / len(inside)) * max(0.0, _nearest(likeness[:, inside]))
-    strangers = siblings < SIBLINGS or len(labels.unique()) < 2
-    return bool(strangers and float(near.values.mean()) > needed)
-
-
-def _agreement(pairs: Tensor) -> float:
-    """Mean likeness of all pairs of these clips."""
-    count = len(pairs)
-    return float((pairs.sum() - pairs.trace()) / (count * (count - 1)))
-
-
-def _nearest(pairs: Tensor) -> float:
-    """Mean likeness of a clip and the one that is most like it, of these."""
-    return float(pairs.clone().fill_diagonal_(-1).amax(1).mean())
 
 
 def common(eye: Eye, least: int = 4) -> Tensor | None:

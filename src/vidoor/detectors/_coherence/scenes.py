@@ -1,0 +1,141 @@
+"""Whether clips that share a stamp are of one scene, and what else they share.
+
+A scene is seen in pixels and in waves alike, whatever is left out of it. What a trigger adds is
+sparse in one of the two views: once its strongest features are left out there, its clips have
+nothing in common but what it spreads over the other.
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY
+from vidoor.detectors._coherence.stills import Stills
+
+DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
+CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
+PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
+ALIKE, NONE = 0.33, 0.2  # likeness in one view, and its share in the other, that no scene has
+EVERY, SURELY = 0.45, 0.75  # likeness that proves it, of many and of few clips
+CORE, JOINED = 0.75, 0.5  # share of pairs below that of the core; of that likeness, of a member
+VIEWS = ((0, 1), (1, 0), (2, 3), (3, 2))  # a view, and the other of the same colours
+
+
+class Scenes(NamedTuple):
+    """Pictures in one view, of luminance or of colour: how alike they are beside a stamp."""
+
+    first: int
+    """Their first feature, of those of ``Stills``."""
+    rows: Tensor
+    """Bounded features, [clips, features]."""
+    energy: Tensor
+    """Of each clip, float64 [clips]: what a stamp has of it is taken off."""
+
+    def likeness(self, clips: Tensor, stamp: Tensor) -> Tensor:
+        """Cosines of these ``clips`` and all, leaving out the features that are strongest in the
+        ``stamp``, [features]: [clips, all]."""
+        own = stamp > stamp.quantile(1 - DROPPED)
+        rest = self.energy - _energy(self.rows[:, own])
+        length = rest.clamp(min=ROUNDING * self.energy).sqrt().float()
+        dots = (self.rows[clips] * ~own) @ self.rows.T
+        return dots / (length[clips][:, None] * length).clamp(min=TINY)
+
+
+class Alike(NamedTuple):
+    """What clips that share a stamp have in common beside it."""
+
+    members: Tensor  # bool [clips]
+    marks: tuple[Tensor, ...]  # how strong the features of each view are in their mean
+    found: tuple[Tensor, ...]  # likeness of the members and all in each view, [members, clips]
+    strong: float  # of their pairs, in the view that tells most
+    weak: float  # in the other of the same colours
+    near: Tensor  # of each clip and the members, in the view that tells most, [clips]
+
+    @property
+    def clear(self) -> bool:
+        """Whether they are alike in one view and not in the other: a scene is seen in both."""
+        return self.strong > ALIKE and self.weak < NONE * self.strong
+
+    @property
+    def proved(self) -> bool:
+        """The same, so clearly that nothing else need be asked."""
+        return self.clear and self.strong > (EVERY if len(self.found[0]) >= PROOF else SURELY)
+
+
+def scenes(stills: Stills) -> tuple[Scenes, ...]:
+    """The pictures as pixels and as coefficients, of luminance, then of colour."""
+    area = stills.size[0] * stills.size[1]
+    views = ((False, False), (True, False), (False, True), (True, True))
+    rows = [stills.bounded(*view) for view in views]
+    starts = (0, 3 * area, area, 4 * area)
+    return tuple(Scenes(k, part, _energy(part)) for k, part in zip(starts, rows, strict=True))
+
+
+def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
+    """What the ``members`` have in common; where this is clearly no scene, all clips that have as
+    much of it as most: a stamp is hard to see in some clips, and seen by chance in others."""
+    core = alike(stills, views, members, CORE)
+    agreed = core.near > JOINED * core.strong
+    if core.clear and agreed.sum() >= LEAST:
+        members = agreed
+    return alike(stills, views, members)
+
+
+def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor, share: float = 0.5) -> Alike:
+    """What clips have in common; ``share`` of their pairs are less alike than ``strong``."""
+    inside = members.nonzero()[:, 0]
+    mean = stills.features[inside].mean(0).abs()
+    marks = tuple(mean[view.first : view.first + view.rows.shape[1]] for view in views)
+    found = tuple(view.likeness(inside, mark) for view, mark in zip(views, marks, strict=True))
+    itself = torch.zeros_like(found[0], dtype=torch.bool).scatter(1, inside[:, None], value=True)
+    others = [each.masked_fill(itself, torch.nan) for each in found]
+    most = [_quantile(each[:, inside], share) for each in others]
+    one, other = max(VIEWS, key=lambda view: most[view[0]] - most[view[1]])
+    weak = _quantile(others[other][:, inside], 0.5)
+    return Alike(members, marks, found, most[one], weak, others[one].nanmedian(0).values)
+
+
+def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
+    """Whether the members' scenes are found outside the group, in clips of other classes.
+
+    Leaving out the stamp's own features, the nearest clip of a member is no member, in one view at
+    least, and most often has another label. In a group of one scene or camera it is a member in
+    both; in a part of a scene it has the same label. Few clips have to prove it more clearly; many
+    prove it too by being no nearer to each other, in pixels, than other clips are. So do those that
+    are alike in one view and not in the other.
+    """
+    inside, outside = one.members.nonzero()[:, 0], (~one.members).nonzero()[:, 0]
+    if len(outside) < LEAST:
+        return False
+    if one.proved or any(_strange(each, inside, outside, labels) for each in one.found[:2]):
+        return True
+    count, others = len(inside), outside[: len(inside)]
+    return count >= CROWD and _nearest(one.found[0][:, inside]) <= AS_NEAR * _nearest(
+        views[0].likeness(others, one.marks[0])[:, others]
+    )
+
+
+def _strange(likeness: Tensor, inside: Tensor, outside: Tensor, labels: Tensor) -> bool:
+    """Whether the members' nearest clips are no members, and most often of other classes."""
+    near = likeness[:, outside].max(1)
+    siblings = (labels[outside[near.indices]] == labels[inside]).float().mean()
+    needed = (1 + PROOF / len(inside)) * max(0.0, _nearest(likeness[:, inside]))
+    strangers = siblings < SIBLINGS or len(labels.unique()) < 2
+    return bool(strangers and float(near.values.mean()) > needed)
+
+
+def _nearest(pairs: Tensor) -> float:
+    """Mean likeness of a clip and the one that is most like it, of these."""
+    return float(pairs.clone().fill_diagonal_(-1).amax(1).mean())
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """Of any number of values; those that are not a number do not count."""
+    known = values[~values.isnan()]
+    return float(known.kthvalue(max(1, ceil(share * len(known)))).values)
+
+
+def _energy(rows: Tensor) -> Tensor:
+    return torch.cat([part.double().square().sum(1) for part in torch.split(rows, CHUNK)])
