@@ -50,8 +50,9 @@ class Coherence:
     wrap-round jumps), transformed, whitened per bin and per clip, and clipped in magnitude.
     Coherent groups, with one phase or a phase for each clip, are sought in the Gram matrix and
     scored by a matched filter, each clip by a template without it. Still patterns: sparse stamps
-    in mean pictures, of clips that have their scenes elsewhere. Found groups are set aside until
-    there are no more. Chance is what shifted clips and negative scores show. Copies of a clip are
+    in mean pictures, of clips that have their scenes elsewhere; a scene is seen in pixels and in
+    waves alike, what a stamp spreads in one of the two. Found groups are set aside until there are
+    no more. Chance is what shifted clips and negative scores show. Copies of a clip are
     no agreement (``same_footage``). A group in one class is a trigger: the other classes show what
     chance gives, and of them clear carriers alone are listed. So is a faint motion of the whole
     frame; other groups are named in ``groups`` and raise no alarm. Still patterns and those with a

@@ -17,10 +17,9 @@ from vidoor.detectors._coherence.stills import Stills
 DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
-ALIKE, NONE = 0.33, 0.2  # likeness in one view, and its share in the other, that no scene has
+AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the other's share of it
 EVERY, SURELY = 0.45, 0.75  # likeness that proves it, of many and of few clips
 CORE, JOINED = 0.75, 0.5  # share of pairs below that of the core; of that likeness, of a member
-VIEWS = ((0, 1), (1, 0), (2, 3), (3, 2))  # a view, and the other of the same colours
 
 
 class Scenes(NamedTuple):
@@ -43,25 +42,43 @@ class Scenes(NamedTuple):
         return dots / (length[clips][:, None] * length).clamp(min=TINY)
 
 
+class Agreement(NamedTuple):
+    """How alike pairs of clips are beside a stamp that they share, as cosines."""
+
+    strong: float  # in the view in which they are most alike
+    weak: float  # in both views of one colour, luminance or the others
+    near: Tensor  # of each clip and the members, in that view, [clips]
+
+    @property
+    def clear(self) -> bool:
+        """Whether they are alike in one view and in no colour in both, as no scene is."""
+        return self.strong > AGREED and self.weak < DIFFER * self.strong
+
+
 class Alike(NamedTuple):
     """What clips that share a stamp have in common beside it."""
 
     members: Tensor  # bool [clips]
     marks: tuple[Tensor, ...]  # how strong the features of each view are in their mean
     found: tuple[Tensor, ...]  # likeness of the members and all in each view, [members, clips]
-    strong: float  # of their pairs, in the view that tells most
-    weak: float  # in the other of the same colours
-    near: Tensor  # of each clip and the members, in the view that tells most, [clips]
 
-    @property
-    def clear(self) -> bool:
-        """Whether they are alike in one view and not in the other: a scene is seen in both."""
-        return self.strong > ALIKE and self.weak < NONE * self.strong
+    def agreement(self, share: float = 0.5) -> Agreement:
+        """That of their pairs; ``share`` of these are less alike than it says."""
+        inside = self.members.nonzero()[:, 0]
+        itself = torch.zeros_like(self.found[0], dtype=torch.bool)
+        itself.scatter_(1, inside[:, None], value=True)
+        others = [each.masked_fill(itself, torch.nan) for each in self.found]
+        most = [_quantile(each[:, inside], share) for each in others]
+        strong = max(range(len(most)), key=most.__getitem__)
+        weak = max(min(most[0], most[1]), min(most[2], most[3]))
+        return Agreement(most[strong], weak, others[strong].nanmedian(0).values)
 
     @property
     def proved(self) -> bool:
-        """The same, so clearly that nothing else need be asked."""
-        return self.clear and self.strong > (EVERY if len(self.found[0]) >= PROOF else SURELY)
+        """Whether they agree so clearly that they are no scene, whatever other clips show."""
+        agreement = self.agreement()
+        many = len(self.found[0]) >= PROOF
+        return agreement.clear and agreement.strong > (EVERY if many else SURELY)
 
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
@@ -74,27 +91,24 @@ def scenes(stills: Stills) -> tuple[Scenes, ...]:
 
 
 def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
-    """What the ``members`` have in common; where this is clearly no scene, all clips that have as
-    much of it as most: a stamp is hard to see in some clips, and seen by chance in others."""
-    core = alike(stills, views, members, CORE)
+    """What the ``members`` have in common. Where most are alike as no scene is, the members are
+    all clips that are half as much like them: a stamp is hard to see in some clips, and seen by
+    chance in others."""
+    one = alike(stills, views, members)
+    core = one.agreement(CORE)
     agreed = core.near > JOINED * core.strong
-    if core.clear and agreed.sum() >= LEAST:
-        members = agreed
-    return alike(stills, views, members)
+    if not core.clear or agreed.sum() < LEAST or agreed.equal(members):
+        return one
+    return alike(stills, views, agreed)
 
 
-def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor, share: float = 0.5) -> Alike:
-    """What clips have in common; ``share`` of their pairs are less alike than ``strong``."""
+def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
+    """What clips have in common."""
     inside = members.nonzero()[:, 0]
     mean = stills.features[inside].mean(0).abs()
     marks = tuple(mean[view.first : view.first + view.rows.shape[1]] for view in views)
     found = tuple(view.likeness(inside, mark) for view, mark in zip(views, marks, strict=True))
-    itself = torch.zeros_like(found[0], dtype=torch.bool).scatter(1, inside[:, None], value=True)
-    others = [each.masked_fill(itself, torch.nan) for each in found]
-    most = [_quantile(each[:, inside], share) for each in others]
-    one, other = max(VIEWS, key=lambda view: most[view[0]] - most[view[1]])
-    weak = _quantile(others[other][:, inside], 0.5)
-    return Alike(members, marks, found, most[one], weak, others[one].nanmedian(0).values)
+    return Alike(members, marks, found)
 
 
 def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
@@ -103,8 +117,8 @@ def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
     Leaving out the stamp's own features, the nearest clip of a member is no member, in one view at
     least, and most often has another label. In a group of one scene or camera it is a member in
     both; in a part of a scene it has the same label. Few clips have to prove it more clearly; many
-    prove it too by being no nearer to each other, in pixels, than other clips are. So do those that
-    are alike in one view and not in the other.
+    prove it too by being no nearer to each other, in pixels, than other clips are. None of this is
+    asked of clips of which ``proved`` holds.
     """
     inside, outside = one.members.nonzero()[:, 0], (~one.members).nonzero()[:, 0]
     if len(outside) < LEAST:

@@ -5,7 +5,7 @@ For still patterns nature is asked too: groups of different scenes that share a 
 over the classes show what footage without a trigger comes to.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -23,7 +23,6 @@ DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds t
 MOST_GROUPS, BETTER = 6, 1.25  # searches; clips that a phase of their own must add, as a ratio
 CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one class by luck
 STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
-CLEARLY = 0.5  # the same share for those of clips that are clearly of no scene
 SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
 BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
 MANY = 8  # clips of a still pattern from which on the lower floor holds
@@ -119,29 +118,25 @@ def _moving(
 
 
 def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
-    """Still patterns beyond chance and beyond those that are spread over the classes. Those of
-    clips that are clearly of no scene need not be beyond the scenes, nor beyond what chance has
-    among clips that are not."""
+    """Still patterns beyond chance and beyond those that are spread over the classes. Clips that
+    are clearly of no scene need not outdo scenes, and of what is spread that alone which is as
+    clear."""
     labels = seen.labels
     pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
-    chance = list(_stamps(seen.stills.flipped(pick, rng), labels[pick], CLEARLY * floor))
-    barely = max([CLEARLY * floor] + [SLACK * one.what.coherence() for one in chance if one.clear])
-    least = max([STILL * floor] + [SLACK * one.what.coherence() for one in chance])
-    found = list(_stamps(seen.stills, labels, barely))
-    strong = [one for one in found if one.what.coherence() > least]
-    usual = sorted(
-        one.what.coherence()
-        for one in strong
-        if one.apart and not _moved(one.what, labels, CERTAIN / sum(one.apart for one in strong))
-    )
-    same = [one.what.coherence() for one in strong if not one.apart]
-    least = max([least] + [min(SCENES * floor, SLACK * j) for j in same])
-    # The second one: a single logo of some classes must not hide what else there is.
-    least = max([least] + [SLACK * j for j in usual[-2:-1]])
+    chance = stamps.stamps(seen.stills.flipped(pick, rng), labels[pick])
+    least = max([STILL * floor] + [SLACK * one.coherence() for one in chance])
+    found = list(_stamps(seen.stills, labels, least))
+    certain = CERTAIN / max(1, sum(one.apart for one in found))
+    usual = [one for one in found if one.apart and not _moved(one.what, labels, certain)]
+    same = [one.what.coherence() for one in found if not one.apart]
+    bars = {
+        True: max([least, *_second(one for one in usual if one.clear)]),
+        False: max([least, *(min(SCENES * floor, SLACK * j) for j in same), *_second(usual)]),
+    }
     passed = []
     for what, apart, clear in found:
-        level = least if what.members.sum() >= MANY else max(least, floor)
-        level = barely if apart and clear else level
+        bar = bars[apart and clear]
+        level = bar if what.members.sum() >= MANY else max(bar, floor)
         if what.coherence() > level:
             passed.append((what, level, apart))
     certain = CERTAIN / max(1, sum(apart for *_, apart in passed))
@@ -157,14 +152,22 @@ class _Still(NamedTuple):
 
 
 def _stamps(seen: Stills, labels: Tensor, least: float) -> Iterator[_Still]:
-    """The stamps whose coherence is above ``least``, with all clips that have them."""
+    """The stamps whose coherence is above ``least``, each of all clips that have it, once."""
     found = [one for one in stamps.stamps(seen, labels) if one.coherence() > least]
-    views = scenes.scenes(seen)
+    views, known = scenes.scenes(seen), list[Tensor]()
     for one in found:
         alike = scenes.sharpened(seen, views, one.members)
-        if not torch.equal(alike.members, one.members):
-            one = stamps.fit(seen.features, alike.members)
-        yield _Still(one, scenes.elsewhere(alike, views, labels), alike.clear)
+        if any(alike.members.equal(members) for members in known):
+            continue
+        known.append(alike.members)
+        what = one if alike.members.equal(one.members) else stamps.fit(seen.features, alike.members)
+        apart = scenes.elsewhere(alike, views, labels)
+        yield _Still(what, apart, alike.agreement().clear)
+
+
+def _second(spread: Iterable[_Still]) -> list[float]:
+    """A bar by the second one: a single logo of some classes must not hide what else there is."""
+    return [SLACK * j for j in sorted(one.what.coherence() for one in spread)[-2:-1]]
 
 
 def _moved(one: Stamp, labels: Tensor, certain: float) -> bool:
