@@ -34,9 +34,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def vidoor_command():
     """Runs the real command in a process of its own, the sample plug-in installed."""
-    environment = {"PYTHONPATH": str(PLUGIN), "COLUMNS": "200"}
 
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(PLUGIN), "COLUMNS": "200"}
         return command.run([str(each) for each in arguments], environment, cwd)
 
     return run

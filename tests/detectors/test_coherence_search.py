@@ -5,8 +5,8 @@ import torch
 
 from vidoor.detectors._coherence import groups, scenes
 from vidoor.detectors._coherence.groups import Group, Spectra, View
-from vidoor.detectors._coherence.scenes import Alike
-from vidoor.detectors._coherence.search import _either
+from vidoor.detectors._coherence.scenes import Agreement, Alike
+from vidoor.detectors._coherence.search import Lead, Seen, _either, _still
 from vidoor.detectors._coherence.stills import Stills
 
 BINS = 1500
@@ -68,13 +68,14 @@ def pictures(seed: int, size: int = 24) -> Stills:
 
 AREA = 24 * 24
 MEMBERS = torch.arange(60) < 12
-ONE_CLASS = MEMBERS.long()
 
 
-def shared(found: Stills, members: torch.Tensor, first: int, strength: float = 2.0) -> None:
+def shared(
+    found: Stills, members: torch.Tensor, first: int, strength: float = 2.0, seed: int = 0
+) -> None:
     """Give the members something in common, all over a view: no few features have it."""
     size = 2 * AREA if first in (AREA, 4 * AREA) else AREA
-    pattern = torch.randn(size, generator=torch.Generator().manual_seed(first))
+    pattern = torch.randn(size, generator=torch.Generator().manual_seed(first + seed))
     found.features[members, first : first + size] += strength * pattern
 
 
@@ -90,14 +91,16 @@ def apart(found: Stills, members: torch.Tensor = MEMBERS) -> bool:
 def test_a_stamp_that_every_clip_agrees_on_in_one_view_is_no_scene(first):
     found = pictures(0)
     shared(found, MEMBERS, first)
-    assert common(found).clear and apart(found)
+    assert common(found).agreement().clear and apart(found)
 
 
-def test_a_scene_is_seen_in_both_views():
+@pytest.mark.parametrize("more", [(), (AREA,), (4 * AREA,)], ids=["grey", "wall", "lamp"])
+def test_a_scene_is_seen_in_both_views(more):
+    """In those of one colour: a red lamp in a grey room is compact in the others."""
     found = pictures(1)
-    for first in (0, 3 * AREA):
+    for first in (0, 3 * AREA, *more):
         shared(found, MEMBERS, first)
-    assert not common(found).clear
+    assert not common(found).agreement().clear
     assert not apart(found)
 
 
@@ -107,7 +110,7 @@ def test_few_clips_have_to_agree_more_clearly():
         for members, expected in zip((few, MEMBERS), proved, strict=True):
             found = pictures(3)
             shared(found, members, 0, strength)
-            assert common(found, members).clear
+            assert common(found, members).agreement().clear
             assert common(found, members).proved is expected
 
 
@@ -119,6 +122,37 @@ def test_who_agrees_is_a_member_and_who_does_not_is_none():
     assert common(found, guess).members.equal(MEMBERS)
     shared(found, MEMBERS, 0)  # now a scene
     assert common(found, guess).members.equal(guess)
+
+
+def test_a_camera_that_half_of_the_stamped_clips_share_does_not_take_their_place():
+    found, camera = pictures(5), torch.arange(60) % 2 == 0
+    found.features[MEMBERS, :20] += 6.0
+    for first in (0, 3 * AREA):
+        shared(found, camera, first)
+    guess = MEMBERS & (camera | (torch.arange(60) < 10))
+    assert common(found, guess).members.equal(guess)
+
+
+def leads(found: Stills, labels: torch.Tensor) -> list[Lead]:
+    """The still ones, at the usual floor."""
+    nothing = torch.empty(0)
+    seen = Seen(nothing, nothing, nothing, nothing, found, labels)
+    return list(_still(seen, 30.0, torch.Generator().manual_seed(0)))
+
+
+def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
+    """Ten clips of a class have a small stamp; as many of another are of one place."""
+    found, labels = pictures(6), torch.arange(60) // 10
+    stamped, place = labels == 1, labels == 3
+    found.features[stamped, :4] += 3.0
+    shared(found, stamped, 3 * AREA, 1.0)
+    for first in (0, 3 * AREA):
+        shared(found, place, first, 3.0, seed=1)
+    scene, lead = leads(found, labels)
+    assert not scene.apart and scene.what.members.equal(place)
+    assert lead.apart and lead.what.members.equal(stamped)
+    monkeypatch.setattr(Agreement, "clear", False)
+    assert [one.apart for one in leads(found, labels)] == [False]
 
 
 def test_without_other_clips_nothing_is_elsewhere():

@@ -67,7 +67,8 @@ class Coherence:
     """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5; where
     a trigger moved its clips to one class, all of that class, and no more than 1 % of it."""
     floor: float = 30.0
-    """Coherence J that an alarm needs at least (natural footage stays below it), finite, >= 0."""
+    """Coherence J that an alarm needs at least (natural footage stays below it), finite, >= 0.
+    What stands still in eight clips or more needs 0.6 of it, beyond chance."""
     memory: float = 512.0
     """MiB for the spectra and likewise for the pictures of the clips, above 0, at most 2**20; not
     all bins fit: a random subset is used; not all pixels: pictures are made smaller."""
