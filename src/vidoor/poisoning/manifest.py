@@ -144,12 +144,22 @@ def write_set(
             file_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         )
 
+    def safely(index: int) -> Line | BaseException:
+        try:
+            return put(index)
+        except BaseException as error:  # a pool's threads die of what is no Exception
+            return error
+
     # FFmpeg works without the lock. Threads are there before they get work: one that an interrupt
     # meets while it is started writes nothing that nobody waits for.
     pool = ThreadPool(workers)
+    manifest: list[Line] = []
     try:
-        written = pool.imap(put, range(len(told)))
-        manifest = list(track(written, "writing the poisoned set", len(told)))
+        written = pool.imap(safely, range(len(told)))
+        for line in track(written, "writing the poisoned set", len(told)):
+            if isinstance(line, BaseException):
+                raise line
+            manifest.append(line)
     finally:
         pool.terminate()  # what was not begun is not begun
         pool.join()
