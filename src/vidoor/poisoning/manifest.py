@@ -7,7 +7,7 @@ their verdicts afterwards.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
 from multiprocessing.pool import ThreadPool
@@ -103,6 +103,31 @@ def load(path: Path) -> list[Line]:
     return manifest
 
 
+def _each(put: Callable[[int], Line], count: int, workers: int | None) -> list[Line]:
+    """The line of every clip, written by ``workers`` threads: FFmpeg works without the lock.
+
+    Whatever ends a writer is raised here, once all others have ended. The threads are there before
+    they get work: one that an interrupt meets while it is started writes nothing.
+    """
+
+    def safely(index: int) -> Line | BaseException:
+        try:
+            return put(index)
+        except BaseException as error:  # a pool's threads die of what is no Exception
+            return error
+
+    pool, lines = ThreadPool(workers), list[Line]()
+    try:
+        for line in track(pool.imap(safely, range(count)), "writing the poisoned set", count):
+            if isinstance(line, BaseException):
+                raise line
+            lines.append(line)
+    finally:
+        pool.terminate()  # what was not begun is not begun
+        pool.join()
+    return lines
+
+
 def write_set(
     folder: Path,
     clean: ClipSet,
@@ -144,25 +169,7 @@ def write_set(
             file_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         )
 
-    def safely(index: int) -> Line | BaseException:
-        try:
-            return put(index)
-        except BaseException as error:  # a pool's threads die of what is no Exception
-            return error
-
-    # FFmpeg works without the lock. Threads are there before they get work: one that an interrupt
-    # meets while it is started writes nothing that nobody waits for.
-    pool = ThreadPool(workers)
-    manifest: list[Line] = []
-    try:
-        written = pool.imap(safely, range(len(told)))
-        for line in track(written, "writing the poisoned set", len(told)):
-            if isinstance(line, BaseException):
-                raise line
-            manifest.append(line)
-    finally:
-        pool.terminate()  # what was not begun is not begun
-        pool.join()
+    manifest = _each(put, len(told), workers)
     clips = [Clip(str(line.file), clean.classes[line.given]) for line in manifest]
     for name, content in layout.lists(clean.classes, clips[:count], clips[count:]).items():
         file = folder / name

@@ -25,8 +25,8 @@ CORE, JOINED = 0.75, 0.5  # share of pairs below that of the core; of that liken
 class Scenes(NamedTuple):
     """Pictures in one view, of luminance or of colour: how alike they are beside a stamp."""
 
-    first: int
-    """Their first feature, of those of ``Stills``."""
+    span: slice
+    """Which features they are, of those of ``Stills``."""
     rows: Tensor
     """Bounded features, [clips, features]."""
     energy: Tensor
@@ -83,11 +83,10 @@ class Alike(NamedTuple):
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
     """The pictures as pixels and as coefficients, of luminance, then of colour."""
-    area = stills.size[0] * stills.size[1]
-    views = ((False, False), (True, False), (False, True), (True, True))
+    views = [(spectral, colour) for colour in (False, True) for spectral in (False, True)]
     rows = [stills.bounded(*view) for view in views]
-    starts = (0, 3 * area, area, 4 * area)
-    return tuple(Scenes(k, part, _energy(part)) for k, part in zip(starts, rows, strict=True))
+    spans = [stills.span(*view) for view in views]
+    return tuple(Scenes(span, part, _energy(part)) for span, part in zip(spans, rows, strict=True))
 
 
 def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
@@ -106,7 +105,7 @@ def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
     """What clips have in common."""
     inside = members.nonzero()[:, 0]
     mean = stills.features[inside].mean(0).abs()
-    marks = tuple(mean[view.first : view.first + view.rows.shape[1]] for view in views)
+    marks = tuple(mean[view.span] for view in views)
     found = tuple(view.likeness(inside, mark) for view, mark in zip(views, marks, strict=True))
     return Alike(members, marks, found)
 

@@ -43,10 +43,13 @@ class Stills(NamedTuple):
 
     def bounded(self, spectral: bool, colour: bool) -> Tensor:
         """Features without peaks, in one view, of luminance or of the two others."""
+        return self.features[:, self.span(spectral, colour)].clamp(-1, 1)
+
+    def span(self, spectral: bool, colour: bool) -> slice:
+        """Which features are those of one view, of luminance or of the two others."""
         area = self.size[0] * self.size[1]
         first = (3 if spectral else 0) * area + (area if colour else 0)
-        part = self.features[:, first : first + (2 if colour else 1) * area]
-        return part.clamp(-1, 1)
+        return slice(first, first + (2 if colour else 1) * area)
 
     def view(self, spectral: bool, colour: bool) -> Tensor:
         """The same in unit rows."""
