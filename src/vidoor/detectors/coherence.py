@@ -61,7 +61,7 @@ class Coherence:
     """
 
     needs_victim: ClassVar[bool] = False
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
 
     fpr: float = 0.001
     """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5; where

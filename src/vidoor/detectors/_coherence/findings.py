@@ -18,7 +18,7 @@ from vidoor.detectors._coherence.groups import SAME, TINY, Group
 from vidoor.detectors._coherence.search import Lead
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Stills
-from vidoor.detectors._coherence.views import luminance, moving
+from vidoor.detectors._coherence.views import luminance, moving, sizes
 from vidoor.types import ClipSet
 
 SHOWN = 32  # clips that a template is made of
@@ -71,13 +71,13 @@ def name(
     what = lead.what
     threshold = max(what.bounds(fpr))
     members = ranked(scores, _above(scores, threshold) or inside)
-    census = _census(lead, members, suspects)
+    census = _census(lead, ranked(scores, inside) if lead.sure else members, suspects)
     if census.moved(lead.certain):
         # No score that is above all of theirs is chance.
         others = ~_in_class(suspects, suspects.classes.index(census.target))
         threshold = _relaxed(what, scores[others], fpr, 0.0)
         members = ranked(scores, _above(scores, threshold) or inside)
-        census = _census(lead, members, suspects)
+        census = census if lead.sure else _census(lead, members, suspects)
     if isinstance(what, Group):
         # Clips are read again for it, so only where it is looked at: not of common motion.
         pattern: Callable[[], Tensor] = cache(
@@ -247,8 +247,9 @@ def _quadratures(spectra: Tensor, weight: Tensor) -> Tensor:
 
 def _volumes(spectra: Tensor, suspects: ClipSet) -> Tensor:
     """Volumes whose differences along t, y and x have these spectra."""
-    sizes = [n - 1 for n in suspects.geometry]
-    volumes = pad(irfftn(spectra, s=sizes, dim=(1, 2, 3)), (1, 0, 1, 0, 1, 0))
+    change = irfftn(spectra, s=sizes(suspects.geometry), dim=(1, 2, 3))
+    t, h, w = (n - 1 for n in suspects.geometry)
+    volumes = pad(change[:, :t, :h, :w], (1, 0, 1, 0, 1, 0))
     for axis in (1, 2, 3):
         volumes = volumes.cumsum(axis)
         volumes -= volumes.mean(axis, keepdim=True)

@@ -5,6 +5,7 @@ sparse in one of the two views: once its strongest features are left out there, 
 nothing in common but what it spreads over the other.
 """
 
+from collections.abc import Mapping
 from math import ceil
 from typing import NamedTuple
 
@@ -18,8 +19,10 @@ DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an 
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the other's share of it
-EVERY, SURELY = 0.45, 0.75  # likeness that proves it, of many and of few clips
-CORE, JOINED = 0.75, 0.5  # share of pairs below that of the core; of that likeness, of a member
+PART = 512  # clips at a time: torch's quantiles are of no more than 2**24 numbers
+PROVED, FEW = 0.4, 1.2  # likeness that proves it, of many clips; more of n: so much / n
+CORE, JOINED = 0.9, 0.5  # share of pairs below that of the core; of that likeness, of a member
+VIEWS = tuple((spectral, colour) for colour in (False, True) for spectral in (False, True))
 
 
 class Scenes(NamedTuple):
@@ -71,21 +74,20 @@ class Alike(NamedTuple):
         most = [_quantile(each[:, inside], share) for each in others]
         strong = max(range(len(most)), key=most.__getitem__)
         weak = max(min(most[0], most[1]), min(most[2], most[3]))
-        return Agreement(most[strong], weak, others[strong].nanmedian(0).values)
+        near = [part.nanquantile(share, 0) for part in others[strong].split(PART, 1)]
+        return Agreement(most[strong], weak, torch.cat(near))
 
     @property
     def proved(self) -> bool:
         """Whether they agree so clearly that they are no scene, whatever other clips show."""
         agreement = self.agreement()
-        many = len(self.found[0]) >= PROOF
-        return agreement.clear and agreement.strong > (EVERY if many else SURELY)
+        return agreement.clear and agreement.strong > PROVED + FEW / len(self.found[0])
 
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
     """The pictures as pixels and as coefficients, of luminance, then of colour."""
-    views = [(spectral, colour) for colour in (False, True) for spectral in (False, True)]
-    rows = [stills.bounded(*view) for view in views]
-    spans = [stills.span(*view) for view in views]
+    rows = [stills.bounded(*view) for view in VIEWS]
+    spans = [stills.span(*view) for view in VIEWS]
     return tuple(Scenes(span, part, _energy(part)) for span, part in zip(spans, rows, strict=True))
 
 
@@ -94,11 +96,24 @@ def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Ali
     all clips that are half as much like them: a stamp is hard to see in some clips, and seen by
     chance in others."""
     one = alike(stills, views, members)
-    core = one.agreement(CORE)
-    agreed = core.near > JOINED * core.strong
-    if not core.clear or agreed.sum() < LEAST or agreed.equal(members):
-        return one
-    return alike(stills, views, agreed)
+    for share in (CORE, 0.5):
+        core = one.agreement(share)
+        agreed = core.near > JOINED * core.strong
+        if core.clear and agreed.sum() >= LEAST and not agreed.equal(one.members):
+            one = alike(stills, views, agreed)
+    return one
+
+
+def clear_groups(cosines: Mapping[tuple[bool, bool], Tensor]) -> Tensor:
+    """The groups of each clip and of those that are alike as no scene is, by the ``cosines`` of
+    all pairs in each of the ``VIEWS``: bool [groups, clips]."""
+    pixels, waves, colours, colour_waves = (cosines[view] for view in VIEWS)
+    weak = torch.minimum(pixels, waves).maximum(torch.minimum(colours, colour_waves))
+    pairs = torch.eye(len(weak), dtype=torch.bool)
+    for strong in cosines.values():
+        pairs |= (strong > AGREED) & (weak < DIFFER * strong)
+    groups: Tensor = torch.unique(pairs[pairs.sum(1) >= LEAST], dim=0)
+    return groups
 
 
 def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from vidoor.detectors._coherence import groups, kinds, scenes, stamps, stills
 from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY, Group, Spectra, View
+from vidoor.detectors._coherence.order import median
 from vidoor.detectors._coherence.sketch import Sketch
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Eye, Stills
@@ -25,7 +26,7 @@ CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one c
 STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
 SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
 BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
-MANY = 8  # clips of a still pattern from which on the lower floor holds
+MANY, SOME = 8, 4  # clips from which on the lower floor holds, and where they are clearly apart
 
 
 class Seen(NamedTuple):
@@ -46,6 +47,7 @@ class Lead(NamedTuple):
     level: float
     apart: bool = True  # whether its clips are of different scenes
     certain: float = CLEAR  # chances below which its clips are of one class
+    sure: bool = False  # whether its clips are known by more than how much of it they have
 
 
 class Leads(NamedTuple):
@@ -124,45 +126,57 @@ def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
     labels = seen.labels
     pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
     chance = stamps.stamps(seen.stills.flipped(pick, rng), labels[pick])
-    least = max([STILL * floor] + [SLACK * one.coherence() for one in chance])
-    found = list(_stamps(seen.stills, labels, least))
+    low = STILL * floor
+    least = max([low] + [SLACK * one.coherence() for one in chance])
+    found = _distinct(_stamps(seen.stills, labels, low))
+    found = [one for one in found if one.clear or one.what.coherence() > least]
     certain = CERTAIN / max(1, sum(one.apart for one in found))
     usual = [one for one in found if one.apart and not _moved(one.what, labels, certain)]
     same = [one.what.coherence() for one in found if not one.apart]
     bars = {
-        True: max([least, *_second(one for one in usual if one.clear)]),
+        True: max([low, *_second(one for one in usual if one.clear)]),
         False: max([least, *(min(SCENES * floor, SLACK * j) for j in same), *_second(usual)]),
     }
     passed = []
-    for what, apart, clear in found:
-        bar = bars[apart and clear]
-        level = bar if what.members.sum() >= MANY else max(bar, floor)
-        if what.coherence() > level:
-            passed.append((what, level, apart))
-    certain = CERTAIN / max(1, sum(apart for *_, apart in passed))
-    yield from (Lead(*each, certain) for each in passed)
+    for one in found:
+        bar, many = bars[one.clear], SOME if one.clear else MANY
+        level = bar if one.what.members.sum() >= many else max(bar, floor)
+        if one.what.coherence() > level:
+            passed.append((one, level))
+    certain = CERTAIN / max(1, sum(one.apart for one, _ in passed))
+    yield from (Lead(one.what, level, one.apart, certain, one.clear) for one, level in passed)
 
 
 class _Still(NamedTuple):
-    """A stamp, whether its clips are of different scenes, and clearly so."""
+    """A stamp, and how its clips are alike beside it."""
 
     what: Stamp
-    apart: bool
-    clear: bool
+    apart: bool  # whether they are of different scenes
+    clear: bool  # and clearly so
 
 
 def _stamps(seen: Stills, labels: Tensor, least: float) -> Iterator[_Still]:
-    """The stamps whose coherence is above ``least``, each of all clips that have it, once."""
-    found = [one for one in stamps.stamps(seen, labels) if one.coherence() > least]
-    views, known = scenes.scenes(seen), list[Tensor]()
-    for one in found:
+    """The stamps whose coherence is above ``least``, each of all clips that have it."""
+    views = scenes.scenes(seen)
+    for one in stamps.stamps(seen, labels):
+        if one.coherence() <= least:
+            return
         alike = scenes.sharpened(seen, views, one.members)
-        if any(alike.members.equal(members) for members in known):
-            continue
-        known.append(alike.members)
-        what = one if alike.members.equal(one.members) else stamps.fit(seen.features, alike.members)
+        if not alike.members.equal(one.members):
+            (one,) = stamps.fits(seen.features, alike.members[None])
         apart = scenes.elsewhere(alike, views, labels)
-        yield _Still(what, apart, alike.agreement().clear)
+        yield _Still(one, apart, apart and alike.agreement().clear)
+
+
+def _distinct(found: Iterable[_Still]) -> list[_Still]:
+    """No two of mostly the same clips: the clearest of them, then the most coherent."""
+    chosen = list[_Still]()
+    for one in sorted(found, key=lambda one: (not one.clear, -one.what.coherence())):
+        if all(
+            groups.shared(one.what.members, each.what.members) <= groups.SAME for each in chosen
+        ):
+            chosen.append(one)
+    return chosen
 
 
 def _second(spread: Iterable[_Still]) -> list[float]:
@@ -201,7 +215,7 @@ def whiten(rows: Tensor, level: Tensor) -> Tensor:
     for part in torch.split(rows, CHUNK):
         part /= level
         size = part.abs()
-        part /= size.clamp_(min=size.median(1, keepdim=True).values.clamp(min=TINY))
+        part /= size.clamp_(min=median(size, 1).clamp(min=TINY))
         part /= torch.view_as_real(part).norm(dim=(1, 2))[:, None].clamp(min=TINY)
     return torch.view_as_real(rows).flatten(1)
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from vidoor.detectors._coherence.groups import FOLDS, LEAST, MAD, TINY, leading
+from vidoor.detectors._coherence.order import count_above, least_of_top, median
+from vidoor.detectors._coherence.scenes import VIEWS, clear_groups
 from vidoor.detectors._coherence.stills import Stills
 
 JOIN, SURE, ROUNDS = 5.0, 4.0, 4  # deviations of a member and of a feature in a template, steps
@@ -52,11 +54,14 @@ class Stamp(NamedTuple):
 def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
     """Groups that share a stamp, most coherent first; no two of mostly the same clips."""
     rows, squares = stills.features, stills.features.square()
-    groups = torch.cat([*_pairs(stills, labels), _tails(rows), *_contrasts(rows, labels)])
+    cosines = {view: stills.cosines(*view) for view in VIEWS}
+    clear = clear_groups(cosines)
+    clear, _ = _distinct(clear, torch.ones(clear.shape))
+    groups = torch.cat([*_pairs(cosines, labels), _tails(rows), *_contrasts(rows, labels)])
     for step in range(ROUNDS):
         groups = torch.unique(groups[groups.sum(1) >= LEAST], dim=0)
         if not len(groups):
-            return []
+            break
         scores = _leave_one_out(rows, squares, groups)
         if step == 0:
             groups, scores = _distinct(groups, scores)
@@ -64,14 +69,14 @@ def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
         grown = scores > (KNEE * usual).clamp(min=JOIN)
         groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
     groups, _ = _distinct(groups, _leave_one_out(rows, squares, groups))
-    found = [fit(rows, group) for group in groups]
+    found = fits(rows, torch.cat([groups, clear]))
     return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
 
 
-def _pairs(stills: Stills, labels: Tensor) -> Iterator[Tensor]:
-    """First guesses from pairs that agree in one view and, in luminance, not in the other."""
-    views = {(s, c): stills.view(s, c) for s in (False, True) for c in (False, True)}
-    agree = {key: _standard(view @ view.T) for key, view in views.items()}
+def _pairs(cosines: dict[tuple[bool, bool], Tensor], labels: Tensor) -> Iterator[Tensor]:
+    """First guesses from pairs that agree in one view and, in luminance, not in the other. In
+    place."""
+    agree = {view: _standard(pairs) for view, pairs in cosines.items()}
     alike = {spectral: agree[spectral, False] > ALIKE for spectral in (False, True)}
     for (spectral, _), pairs in agree.items():
         yield from _guesses(pairs.masked_fill(alike[not spectral], 0.0), labels)
@@ -80,8 +85,8 @@ def _pairs(stills: Stills, labels: Tensor) -> Iterator[Tensor]:
 def _standard(pairs: Tensor) -> Tensor:
     """In deviations of the rows and columns."""
     pairs.fill_diagonal_(0.0)
-    deviation = (MAD * pairs.abs().median(1).values.clamp(min=TINY)).sqrt()
-    return pairs.div_(deviation[:, None]).div_(deviation)
+    deviation = (MAD * median(pairs.abs(), 1).clamp(min=TINY)).sqrt()
+    return pairs.div_(deviation).div_(deviation.T)
 
 
 def _guesses(pairs: Tensor, labels: Tensor) -> Iterator[Tensor]:
@@ -104,7 +109,7 @@ def _tails(rows: Tensor) -> Tensor:
     """First guesses: the clips in the tail of a feature that has none on the other side."""
     groups = []
     for tail in TAILS:
-        high, low = (rows > tail).sum(0).float(), (rows < -tail).sum(0).float()
+        high, low = count_above(rows, tail), count_above(-rows, tail)
         for one, other, sign in ((high, low, 1), (low, high, -1)):
             rank = torch.where(one >= LEAST, (one - other) / (one + other + 1).sqrt(), 0.0)
             groups.append((sign * rows[:, rank.topk(BEST).indices] > tail).T)
@@ -133,7 +138,7 @@ def _templates(rows: Tensor, groups: Tensor) -> Tensor:
     count = groups.sum(1, keepdim=True).clamp(min=1)
     means = groups.float() @ rows / count
     sure = means.abs() * count.sqrt() > SURE
-    least = means.abs().topk(max(4, rows.shape[1] // SPARSE), 1).values[:, -1:]
+    least = least_of_top(means.abs(), max(4, rows.shape[1] // SPARSE))
     return torch.where(sure & (means.abs() >= least), means, 0.0)
 
 
@@ -172,18 +177,32 @@ def _distinct(groups: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     return groups[chosen], scores[chosen]
 
 
-def fit(rows: Tensor, group: Tensor) -> Stamp:
-    """The stamp of a group: scores of all clips, a member's by a template of the other folds'."""
+def fits(rows: Tensor, groups: Tensor) -> list[Stamp]:
+    """The stamps of groups, [groups, clips]: scores of all clips, a member's by a template of the
+    other folds'."""
+    templates = [_folded(rows, group) for group in groups]
+    if not templates:
+        return []
+    sizes = [len(each) for each in templates]
+    scores = (torch.cat(templates) @ rows.T).split(sizes)
+    return [_fit(*each) for each in zip(groups, templates, scores, strict=True)]
+
+
+def _folded(rows: Tensor, group: Tensor) -> Tensor:
+    """Templates of a group's clips but one fold, [folds, features]."""
     members = group.nonzero()[:, 0]
-    fold = torch.full((len(rows),), -1)
-    fold[members] = torch.arange(len(members)) % FOLDS
-    apart = torch.stack([fold[members] != f for f in range(min(FOLDS, len(members)))])
-    template = _templates(rows[members], apart)
-    scores = template @ rows.T
+    fold = torch.arange(len(members)) % FOLDS
+    apart = torch.stack([fold != f for f in range(min(FOLDS, len(members)))])
+    return _templates(rows[members], apart)
+
+
+def _fit(group: Tensor, template: Tensor, scores: Tensor) -> Stamp:
+    """A stamp from the ``scores`` of all clips by each of the ``_folded`` templates."""
+    fold = torch.zeros(len(group), dtype=torch.long)
+    fold[group] = torch.arange(int(group.sum())) % FOLDS
     middle, deviation = _normal(scores, group[None], FLAT * template.norm(dim=1, keepdim=True))
     each = (scores - middle) / deviation
-    own = each.gather(0, fold.clamp(min=0)[None])[0]
-    scores = torch.where(group, own, each.mean(0))
+    scores = torch.where(group, each.gather(0, fold[None])[0], each.mean(0))
     spread = float(_normal(scores, group, 1.0)[1])
     offset = float((middle / deviation).mean())
     return Stamp(group, scores / spread, (template / deviation).mean(0), spread, offset)

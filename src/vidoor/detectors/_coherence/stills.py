@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize, pad
 
 from vidoor.detectors._coherence.groups import MAD, TINY
+from vidoor.detectors._coherence.order import median
 
 BOX = 5  # side of the box whose mean is subtracted, pixels
 CAP = 6.0, 10.0  # deviations at which pixels and coefficients are cut off
@@ -51,9 +52,10 @@ class Stills(NamedTuple):
         first = (3 if spectral else 0) * area + (area if colour else 0)
         return slice(first, first + (2 if colour else 1) * area)
 
-    def view(self, spectral: bool, colour: bool) -> Tensor:
-        """The same in unit rows."""
-        return normalize(self.bounded(spectral, colour))
+    def cosines(self, spectral: bool, colour: bool) -> Tensor:
+        """Of all pairs of clips in one view, [clips, clips]."""
+        rows = normalize(self.bounded(spectral, colour))
+        return rows @ rows.T
 
     def place(self, members: Tensor, template: Tensor) -> tuple[Tensor, float]:
         """Where what the members share is, energy [h, w], and how fine it is: mean frequency, 0 to
@@ -79,9 +81,9 @@ def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:
     """An eye for pictures like these, [clips, 3, h, w], and what it sees of them."""
     size = pictures.shape[2], pictures.shape[3]
     some = pictures[:: -(-len(pictures) // PICKED)]
-    level = MAD * _cosine(some).abs().median(0).values
+    level = MAD * median(_cosine(some).abs(), 0)[0]
     views = _views(pictures, level.clamp(min=0.02))
-    centre = views.median(0).values
+    centre = median(views, 0)[0]
     scale = (views[:: -(-len(views) // PICKED)] - centre).square().mean(0).sqrt()
     scale.clamp_(min=LEVEL)
     eye = Eye(level.clamp(min=0.02), centre, scale)
@@ -98,13 +100,13 @@ def _views(pictures: Tensor, level: Tensor) -> Tensor:
     """Pixels and coefficients, each in deviations of its clip, peaks cut off."""
     edge = pad(pictures, (BOX // 2,) * 4, mode="reflect")
     fine = pictures - avg_pool2d(edge, BOX, 1)
-    fine /= MAD * fine.abs().flatten(2).median(2).values.clamp(min=0.05)[:, :, None, None]
+    fine /= MAD * median(fine.abs().flatten(2), 2).clamp(min=0.05)[..., None]
     waves = _cosine(pictures).div_(level)
     band = _bands(pictures.shape[2], pictures.shape[3])
     for one in band.unique():
         at = band == one
         part = waves[:, :, at]
-        deviation = MAD * part.abs().median(2, keepdim=True).values.clamp(min=0.05)
+        deviation = MAD * median(part.abs(), 2).clamp(min=0.05)
         waves[:, :, at] = part / deviation
     waves[:, :, :2, :2] = 0.0
     capped = (view.clamp(-CAP[k], CAP[k]) for k, view in enumerate((fine, waves)))

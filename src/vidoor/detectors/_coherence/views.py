@@ -4,11 +4,13 @@
 wrap-round jumps go away. ``still`` is the mean over time as luminance and two colour differences.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from math import isqrt
 from typing import NamedTuple
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.fft import fftfreq, rfftfreq, rfftn
 from torch.nn.functional import adaptive_avg_pool2d
@@ -48,7 +50,7 @@ class Look(NamedTuple):
 def lens(geometry: Geometry, count: int, memory: float, rng: torch.Generator) -> Lens:
     """A lens such that the spectra of ``count`` clips fit into ``memory`` MiB, and their pictures
     with all that is made of them likewise."""
-    t, h, w = (n - 1 for n in geometry)
+    t, h, w = sizes(geometry)
     axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
     bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
     room = memory * 2**20 / count
@@ -80,7 +82,23 @@ def luminance(clip: Tensor) -> Tensor:
     return volume.add_(clip[:, 1], alpha=green).add_(clip[:, 2], alpha=blue)
 
 
+def sizes(geometry: Sequence[int]) -> tuple[int, ...]:
+    """Of a spectrum of differences along t, y and x, zeros behind them: fast ones, as primes are
+    not, and odd ones. No pattern is as sparse there as patterns of even periods can be, whose few
+    bins would count for no more than others do."""
+    return tuple(_odd(n - 1) for n in geometry)
+
+
+def _odd(least: int) -> int:
+    """The smallest odd number from ``least`` on that has small factors alone."""
+    size = least | 1
+    while next_fast_len(size) != size:
+        size += 2
+    return size
+
+
 def moving(volume: Tensor) -> Tensor:
     """The spectrum of a volume's difference along t, y and x."""
-    spectrum: Tensor = rfftn(volume.diff(dim=0).diff(dim=1).diff(dim=2))
+    change = volume.diff(dim=0).diff(dim=1).diff(dim=2)
+    spectrum: Tensor = rfftn(change, s=sizes(volume.shape))
     return spectrum
