@@ -19,7 +19,7 @@ DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an 
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the other's share of it
-PART = 512  # clips at a time: torch's quantiles are of no more than 2**24 numbers
+SOME, PART = 32, 512  # members that stand for a group; clips at a time: quantiles have limits
 PROVED, FEW = 0.4, 1.2  # likeness that proves it, of many clips; more of n: so much / n
 CORE, JOINED = 0.9, 0.5  # share of pairs below that of the core; of that likeness, of a member
 VIEWS = tuple((spectral, colour) for colour in (False, True) for spectral in (False, True))
@@ -35,14 +35,19 @@ class Scenes(NamedTuple):
     energy: Tensor
     """Of each clip, float64 [clips]: what a stamp has of it is taken off."""
 
-    def likeness(self, clips: Tensor, stamp: Tensor) -> Tensor:
-        """Cosines of these ``clips`` and all, leaving out the features that are strongest in the
-        ``stamp``, [features]: [clips, all]."""
+    def likeness(self, clips: Tensor, others: Tensor, stamp: Tensor) -> Tensor:
+        """Cosines of these ``clips`` and ``others``, leaving out the features that are strongest
+        in the ``stamp``, [features]: [clips, others]; not a number of a clip and itself."""
         own = stamp > stamp.quantile(1 - DROPPED)
-        rest = self.energy - _energy(self.rows[:, own])
-        length = rest.clamp(min=ROUNDING * self.energy).sqrt().float()
-        dots = (self.rows[clips] * ~own) @ self.rows.T
-        return dots / (length[clips][:, None] * length).clamp(min=TINY)
+        length = [self._length(part, own) for part in (clips, others)]
+        dots = (self.rows[clips] * ~own) @ self.rows[others].T
+        cosines = dots / (length[0][:, None] * length[1]).clamp(min=TINY)
+        return cosines.masked_fill_(clips[:, None] == others, torch.nan)
+
+    def _length(self, clips: Tensor, own: Tensor) -> Tensor:
+        energy = self.energy[clips]
+        rest = energy - _energy(self.rows[clips][:, own])
+        return rest.clamp(min=ROUNDING * energy).sqrt().float()
 
 
 class Agreement(NamedTuple):
@@ -50,7 +55,7 @@ class Agreement(NamedTuple):
 
     strong: float  # in the view in which they are most alike
     weak: float  # in both views of one colour, luminance or the others
-    near: Tensor  # of each clip and the members, in that view, [clips]
+    view: int  # in which they are most alike
 
     @property
     def clear(self) -> bool:
@@ -62,26 +67,22 @@ class Alike(NamedTuple):
     """What clips that share a stamp have in common beside it."""
 
     members: Tensor  # bool [clips]
-    marks: tuple[Tensor, ...]  # how strong the features of each view are in their mean
-    found: tuple[Tensor, ...]  # likeness of the members and all in each view, [members, clips]
+    some: Tensor  # of these, int: they stand for all
+    marks: tuple[Tensor, ...]  # how strong the features of each view are in the members' mean
+    pairs: tuple[Tensor, ...]  # likeness of some in each view, [some, some]
 
     def agreement(self, share: float = 0.5) -> Agreement:
         """That of their pairs; ``share`` of these are less alike than it says."""
-        inside = self.members.nonzero()[:, 0]
-        itself = torch.zeros_like(self.found[0], dtype=torch.bool)
-        itself.scatter_(1, inside[:, None], value=True)
-        others = [each.masked_fill(itself, torch.nan) for each in self.found]
-        most = [_quantile(each[:, inside], share) for each in others]
-        strong = max(range(len(most)), key=most.__getitem__)
+        most = [_quantile(each, share) for each in self.pairs]
+        view = max(range(len(most)), key=most.__getitem__)
         weak = max(min(most[0], most[1]), min(most[2], most[3]))
-        near = [part.nanquantile(share, 0) for part in others[strong].split(PART, 1)]
-        return Agreement(most[strong], weak, torch.cat(near))
+        return Agreement(most[view], weak, view)
 
     @property
     def proved(self) -> bool:
         """Whether they agree so clearly that they are no scene, whatever other clips show."""
         agreement = self.agreement()
-        return agreement.clear and agreement.strong > PROVED + FEW / len(self.found[0])
+        return agreement.clear and agreement.strong > PROVED + FEW / int(self.members.sum())
 
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
@@ -95,12 +96,15 @@ def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Ali
     """What the ``members`` have in common. Where most are alike as no scene is, the members are
     all clips that are half as much like them: a stamp is hard to see in some clips, and seen by
     chance in others."""
-    one = alike(stills, views, members)
+    one, everyone = alike(stills, views, members), torch.arange(len(members))
     for share in (CORE, 0.5):
         core = one.agreement(share)
-        agreed = core.near > JOINED * core.strong
-        if core.clear and agreed.sum() >= LEAST and not agreed.equal(one.members):
-            one = alike(stills, views, agreed)
+        if core.clear:
+            likeness = views[core.view].likeness(one.some, everyone, one.marks[core.view])
+            near = [part.nanquantile(share, 0) for part in likeness.split(PART, 1)]
+            agreed = torch.cat(near) > JOINED * core.strong
+            if agreed.sum() >= LEAST and not agreed.equal(one.members):
+                one = alike(stills, views, agreed)
     return one
 
 
@@ -119,10 +123,11 @@ def clear_groups(cosines: Mapping[tuple[bool, bool], Tensor]) -> Tensor:
 def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
     """What clips have in common."""
     inside = members.nonzero()[:, 0]
+    some = inside[:: -(-len(inside) // SOME)]
     mean = stills.features[inside].mean(0).abs()
     marks = tuple(mean[view.span] for view in views)
-    found = tuple(view.likeness(inside, mark) for view, mark in zip(views, marks, strict=True))
-    return Alike(members, marks, found)
+    pairs = (view.likeness(some, some, mark) for view, mark in zip(views, marks, strict=True))
+    return Alike(members, some, marks, tuple(pairs))
 
 
 def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
@@ -137,26 +142,30 @@ def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
     inside, outside = one.members.nonzero()[:, 0], (~one.members).nonzero()[:, 0]
     if len(outside) < LEAST:
         return False
-    if one.proved or any(_strange(each, inside, outside, labels) for each in one.found[:2]):
+    if one.proved or any(_strange(one, views, k, labels) for k in range(2)):
         return True
-    count, others = len(inside), outside[: len(inside)]
-    return count >= CROWD and _nearest(one.found[0][:, inside]) <= AS_NEAR * _nearest(
-        views[0].likeness(others, one.marks[0])[:, others]
-    )
+    if len(inside) < CROWD:
+        return False
+    others = outside[: len(inside)]
+    few = others[:: -(-len(others) // SOME)]
+    own = _nearest(views[0].likeness(one.some, inside, one.marks[0]))
+    return own <= AS_NEAR * _nearest(views[0].likeness(few, others, one.marks[0]))
 
 
-def _strange(likeness: Tensor, inside: Tensor, outside: Tensor, labels: Tensor) -> bool:
+def _strange(one: Alike, views: tuple[Scenes, ...], view: int, labels: Tensor) -> bool:
     """Whether the members' nearest clips are no members, and most often of other classes."""
-    near = likeness[:, outside].max(1)
-    siblings = (labels[outside[near.indices]] == labels[inside]).float().mean()
-    needed = (1 + PROOF / len(inside)) * max(0.0, _nearest(likeness[:, inside]))
+    everyone = torch.arange(len(labels))
+    likeness = views[view].likeness(one.some, everyone, one.marks[view])
+    near = likeness.masked_fill(one.members, -1).max(1)
+    siblings = (labels[near.indices] == labels[one.some]).float().mean()
+    needed = (1 + PROOF / int(one.members.sum())) * max(0.0, _nearest(likeness[:, one.members]))
     strangers = siblings < SIBLINGS or len(labels.unique()) < 2
     return bool(strangers and float(near.values.mean()) > needed)
 
 
-def _nearest(pairs: Tensor) -> float:
+def _nearest(likeness: Tensor) -> float:
     """Mean likeness of a clip and the one that is most like it, of these."""
-    return float(pairs.clone().fill_diagonal_(-1).amax(1).mean())
+    return float(likeness.nan_to_num(-1).amax(1).mean())
 
 
 def _quantile(values: Tensor, share: float) -> float:
