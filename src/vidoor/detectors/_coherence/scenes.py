@@ -22,6 +22,7 @@ AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the othe
 SOME, PART = 32, 512  # members that stand for a group; clips at a time: quantiles have limits
 PROVED, FEW = 0.4, 1.2  # likeness that proves it, of many clips; more of n: so much / n
 CORE, JOINED = 0.9, 0.5  # share of pairs below that of the core; of that likeness, of a member
+ALL = slice(None)
 VIEWS = tuple((spectral, colour) for colour in (False, True) for spectral in (False, True))
 
 
@@ -35,19 +36,18 @@ class Scenes(NamedTuple):
     energy: Tensor
     """Of each clip, float64 [clips]: what a stamp has of it is taken off."""
 
-    def likeness(self, clips: Tensor, others: Tensor, stamp: Tensor) -> Tensor:
+    def likeness(self, clips: Tensor, stamp: Tensor, others: Tensor | slice = ALL) -> Tensor:
         """Cosines of these ``clips`` and ``others``, leaving out the features that are strongest
         in the ``stamp``, [features]: [clips, others]; not a number of a clip and itself."""
         own = stamp > stamp.quantile(1 - DROPPED)
-        length = [self._length(part, own) for part in (clips, others)]
-        dots = (self.rows[clips] * ~own) @ self.rows[others].T
-        cosines = dots / (length[0][:, None] * length[1]).clamp(min=TINY)
-        return cosines.masked_fill_(clips[:, None] == others, torch.nan)
-
-    def _length(self, clips: Tensor, own: Tensor) -> Tensor:
-        energy = self.energy[clips]
-        rest = energy - _energy(self.rows[clips][:, own])
-        return rest.clamp(min=ROUNDING * energy).sqrt().float()
+        one, other = self.rows[clips] * ~own, self.rows[others]
+        energy = self.energy[others]
+        rest = energy - _energy(other[:, own.nonzero()[:, 0]])
+        length = rest.clamp(min=ROUNDING * energy).sqrt().float()
+        unit = one / one.norm(dim=1, keepdim=True).clamp(min=TINY)
+        cosines: Tensor = unit @ other.T / length.clamp(min=TINY)
+        itself = clips[:, None] == torch.arange(len(self.rows))[others]
+        return cosines.masked_fill_(itself, torch.nan)
 
 
 class Agreement(NamedTuple):
@@ -96,11 +96,11 @@ def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Ali
     """What the ``members`` have in common. Where most are alike as no scene is, the members are
     all clips that are half as much like them: a stamp is hard to see in some clips, and seen by
     chance in others."""
-    one, everyone = alike(stills, views, members), torch.arange(len(members))
+    one = alike(stills, views, members)
     for share in (CORE, 0.5):
         core = one.agreement(share)
         if core.clear:
-            likeness = views[core.view].likeness(one.some, everyone, one.marks[core.view])
+            likeness = views[core.view].likeness(one.some, one.marks[core.view])
             near = [part.nanquantile(share, 0) for part in likeness.split(PART, 1)]
             agreed = torch.cat(near) > JOINED * core.strong
             if agreed.sum() >= LEAST and not agreed.equal(one.members):
@@ -126,7 +126,7 @@ def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
     some = inside[:: -(-len(inside) // SOME)]
     mean = stills.features[inside].mean(0).abs()
     marks = tuple(mean[view.span] for view in views)
-    pairs = (view.likeness(some, some, mark) for view, mark in zip(views, marks, strict=True))
+    pairs = (view.likeness(some, mark, some) for view, mark in zip(views, marks, strict=True))
     return Alike(members, some, marks, tuple(pairs))
 
 
@@ -148,14 +148,13 @@ def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
         return False
     others = outside[: len(inside)]
     few = others[:: -(-len(others) // SOME)]
-    own = _nearest(views[0].likeness(one.some, inside, one.marks[0]))
-    return own <= AS_NEAR * _nearest(views[0].likeness(few, others, one.marks[0]))
+    own = _nearest(views[0].likeness(one.some, one.marks[0], inside))
+    return own <= AS_NEAR * _nearest(views[0].likeness(few, one.marks[0], others))
 
 
 def _strange(one: Alike, views: tuple[Scenes, ...], view: int, labels: Tensor) -> bool:
     """Whether the members' nearest clips are no members, and most often of other classes."""
-    everyone = torch.arange(len(labels))
-    likeness = views[view].likeness(one.some, everyone, one.marks[view])
+    likeness = views[view].likeness(one.some, one.marks[view])
     near = likeness.masked_fill(one.members, -1).max(1)
     siblings = (labels[near.indices] == labels[one.some]).float().mean()
     needed = (1 + PROOF / int(one.members.sum())) * max(0.0, _nearest(likeness[:, one.members]))

@@ -6,6 +6,7 @@ over the classes show what footage without a trigger comes to.
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.functional import normalize
 from vidoor.detectors._coherence import groups, kinds, scenes, stamps, stills
 from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY, Group, Spectra, View
 from vidoor.detectors._coherence.order import median
+from vidoor.detectors._coherence.scenes import Alike
 from vidoor.detectors._coherence.sketch import Sketch
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Eye, Stills
@@ -72,7 +74,17 @@ def see(sketch: Sketch, bins: Tensor, labels: Tensor, rng: torch.Generator) -> S
 
 
 def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
-    """All leads of at least three clips whose coherence J exceeds ``floor`` and what chance has."""
+    """All leads of at least three clips whose coherence J exceeds ``floor`` and what chance has.
+    What stands still is sought in a thread of its own, with chance of its own."""
+    other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
+    with ThreadPoolExecutor(1) as thread:
+        standing = thread.submit(lambda: [*_still(seen, floor, other), *_everywhere(seen, floor)])
+        found = _going(seen, floor, fpr, rng)
+        return found._replace(leads=(*found.leads, *standing.result()))
+
+
+def _going(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
+    """Those that move."""
     spectra, probe, count = seen.spectra, seen.probe, len(seen.labels)
     chances: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(DRAWS):
@@ -89,7 +101,6 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     )
     leads = [Lead(one, levels[one.free]) for one in _either(one_phase, own_phases)]
     leads = [lead for lead in leads if lead.what.coherence() > lead.level]
-    leads += [*_still(seen, floor, rng), *_everywhere(seen, floor)]
     return Leads(tuple(leads), one_phase[0], tuple(chances[False]), levels[False])
 
 
@@ -157,15 +168,16 @@ class _Still(NamedTuple):
 
 def _stamps(seen: Stills, labels: Tensor, least: float) -> Iterator[_Still]:
     """The stamps whose coherence is above ``least``, each of all clips that have it."""
-    views = scenes.scenes(seen)
+    views, known = scenes.scenes(seen), list[Alike]()
     for one in stamps.stamps(seen, labels):
-        if one.coherence() <= least:
-            return
-        alike = scenes.sharpened(seen, views, one.members)
-        if not alike.members.equal(one.members):
-            (one,) = stamps.fits(seen.features, alike.members[None])
+        if one.coherence() > least:
+            alike = scenes.sharpened(seen, views, one.members)
+            if not any(alike.members.equal(each.members) for each in known):
+                known.append(alike)
+    fitted = stamps.fits(seen.features, [each.members for each in known])
+    for what, alike in zip(fitted, known, strict=True):
         apart = scenes.elsewhere(alike, views, labels)
-        yield _Still(one, apart, apart and alike.agreement().clear)
+        yield _Still(what, apart, apart and alike.agreement().clear)
 
 
 def _distinct(found: Iterable[_Still]) -> list[_Still]:

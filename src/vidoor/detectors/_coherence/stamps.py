@@ -5,7 +5,7 @@ is sparse in neither. Candidates come from pairs of clips that agree in one view
 other, from the tails of single features, and from what sets some clips of a class apart.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isqrt, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
         grown = scores > (KNEE * usual).clamp(min=JOIN)
         groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
     groups, _ = _distinct(groups, _leave_one_out(rows, squares, groups))
-    found = fits(rows, torch.cat([groups, clear]))
+    found = fits(rows, [*groups, *clear])
     return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
 
 
@@ -177,9 +177,9 @@ def _distinct(groups: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     return groups[chosen], scores[chosen]
 
 
-def fits(rows: Tensor, groups: Tensor) -> list[Stamp]:
-    """The stamps of groups, [groups, clips]: scores of all clips, a member's by a template of the
-    other folds'."""
+def fits(rows: Tensor, groups: Sequence[Tensor]) -> list[Stamp]:
+    """The stamps of groups, each bool [clips]: scores of all clips, a member's by a template of
+    the other folds'."""
     templates = [_folded(rows, group) for group in groups]
     if not templates:
         return []

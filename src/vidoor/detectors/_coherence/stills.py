@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize, pad
 
-from vidoor.detectors._coherence.groups import MAD, TINY
+from vidoor.detectors._coherence.groups import CHUNK, MAD, TINY
 from vidoor.detectors._coherence.order import median
 
 BOX = 5  # side of the box whose mean is subtracted, pixels
@@ -82,7 +82,9 @@ def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:
     size = pictures.shape[2], pictures.shape[3]
     some = pictures[:: -(-len(pictures) // PICKED)]
     level = MAD * median(_cosine(some).abs(), 0)[0]
-    views = _views(pictures, level.clamp(min=0.02))
+    views = pictures.new_empty(len(pictures), 6 * size[0] * size[1])
+    for part, out in zip(pictures.split(CHUNK), views.split(CHUNK), strict=True):
+        out.copy_(_views(part, level.clamp(min=0.02)))
     centre = median(views, 0)[0]
     scale = (views[:: -(-len(views) // PICKED)] - centre).square().mean(0).sqrt()
     scale.clamp_(min=LEVEL)
