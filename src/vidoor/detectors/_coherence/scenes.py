@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY
+from vidoor.detectors._coherence.order import least_of_top
 from vidoor.detectors._coherence.stills import Stills
 
 DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
@@ -39,10 +40,10 @@ class Scenes(NamedTuple):
     def likeness(self, clips: Tensor, stamp: Tensor, others: Tensor | slice = ALL) -> Tensor:
         """Cosines of these ``clips`` and ``others``, leaving out the features that are strongest
         in the ``stamp``, [features]: [clips, others]; not a number of a clip and itself."""
-        own = stamp > stamp.quantile(1 - DROPPED)
+        own = stamp >= least_of_top(stamp[None], max(1, round(DROPPED * len(stamp))))[0]
         one, other = self.rows[clips] * ~own, self.rows[others]
         energy = self.energy[others]
-        rest = energy - _energy(other[:, own.nonzero()[:, 0]])
+        rest = energy - _energy(other.index_select(1, own.nonzero()[:, 0]))
         length = rest.clamp(min=ROUNDING * energy).sqrt().float()
         unit = one / one.norm(dim=1, keepdim=True).clamp(min=TINY)
         cosines: Tensor = unit @ other.T / length.clamp(min=TINY)

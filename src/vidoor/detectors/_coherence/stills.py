@@ -62,8 +62,10 @@ class Stills(NamedTuple):
         1. It is what sets them apart from the others, or, where they are most clips, the
         ``template``."""
         if 2 * members.sum() <= len(members):
-            apart = self.features[members].mean(0) - self.features[~members].mean(0)
-            sure = apart.abs() * members.sum().sqrt() > SURE
+            many, inside = members.sum(), self.features[members].sum(0)
+            rest = self.features.sum(0) - inside
+            apart = inside / many - rest / (len(members) - many)
+            sure = apart.abs() * many.sqrt() > SURE
             template = torch.where(sure, apart, 0.0) if sure.any() else template
         fine, waves = template.view(2, 3, *self.size).square().sum(1)
         h, w = (torch.arange(n) / n for n in self.size)
