@@ -1,7 +1,7 @@
 """What a pattern is, who carries it, and what it looks like: from leads to evidence."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache, partial
 from math import inf
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from vidoor.types import ClipSet
 SHOWN = 32  # clips that a template is made of
 DOUBT = 0.01  # chances that a clean clip of a trigger's class is listed, at most
 ENOUGH = 1.5  # thresholds that each of several patterns of one trigger counts for, at most
+STRANGERS = 2  # clips of a lead that are sure for each other clip that may be there by chance
 BELOW = 1 - 1e-5  # of a threshold: less, however it is rounded
 
 
@@ -71,7 +72,7 @@ def name(
     what = lead.what
     threshold = max(what.bounds(fpr))
     members = ranked(scores, _above(scores, threshold) or inside)
-    census = _census(lead, ranked(scores, inside) if lead.sure else members, suspects)
+    census = _census(lead, _telling(lead, scores, members, inside), suspects)
     if census.moved(lead.certain):
         # No score that is above all of theirs is chance.
         others = ~_in_class(suspects, suspects.classes.index(census.target))
@@ -94,6 +95,15 @@ def name(
     if volumes is None or sent is None:
         return found
     return _listed(found, sent, suspects, fpr, pure=census.core is None)
+
+
+def _telling(lead: Lead, scores: Tensor, members: list[int], inside: list[int]) -> list[int]:
+    """The clips whose classes tell what a lead is: where it is made of clips that are ``sure``,
+    these, unless many others have it too."""
+    more = set(members) - set(inside)
+    if lead.sure and STRANGERS * len(more) <= len(inside):
+        return ranked(scores, inside)
+    return ranked(scores, {*members, *inside}) if lead.sure else members
 
 
 def _listed(
@@ -201,7 +211,7 @@ def joint(triggers: Sequence[Found]) -> tuple[Tensor, float]:
     return scores, threshold
 
 
-def ranked(scores: Tensor, members: Sequence[int]) -> list[int]:
+def ranked(scores: Tensor, members: Collection[int]) -> list[int]:
     """The members, highest score first."""
     chosen = set(members)
     return [i for i in scores.argsort(descending=True, stable=True).tolist() if i in chosen]

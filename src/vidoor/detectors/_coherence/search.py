@@ -181,14 +181,20 @@ def _stamps(seen: Stills, labels: Tensor, least: float) -> Iterator[_Still]:
 
 
 def _distinct(found: Iterable[_Still]) -> list[_Still]:
-    """No two of mostly the same clips: the clearest of them, then the most coherent."""
+    """No two of mostly the same clips: the clearest of them, then the most coherent. Where clips
+    are clearly of no scene, part of a group is no other group: a logo is seen best in dark ones."""
     chosen = list[_Still]()
     for one in sorted(found, key=lambda one: (not one.clear, -one.what.coherence())):
-        if all(
-            groups.shared(one.what.members, each.what.members) <= groups.SAME for each in chosen
-        ):
+        if not any(_same(one, each) for each in chosen):
             chosen.append(one)
     return chosen
+
+
+def _same(one: _Still, other: _Still) -> bool:
+    mine, others = one.what.members, other.what.members
+    if one.clear and other.clear:
+        return bool((mine & others).sum() > groups.SAME * min(mine.sum(), others.sum()))
+    return groups.shared(mine, others) > groups.SAME
 
 
 def _second(spread: Iterable[_Still]) -> list[float]:
