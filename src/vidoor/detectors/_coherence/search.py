@@ -28,6 +28,7 @@ CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one c
 STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
 SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
 BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
+INSIDE = 0.8  # share of the clips of a group that is part of another
 MANY, SOME = 8, 4  # clips from which on the lower floor holds, and where they are clearly apart
 
 
@@ -192,9 +193,9 @@ def _distinct(found: Iterable[_Still]) -> list[_Still]:
 
 def _same(one: _Still, other: _Still) -> bool:
     mine, others = one.what.members, other.what.members
-    if one.clear and other.clear:
-        return bool((mine & others).sum() > groups.SAME * min(mine.sum(), others.sum()))
-    return groups.shared(mine, others) > groups.SAME
+    both = int((mine & others).sum())
+    part = one.clear and other.clear and both > INSIDE * min(int(mine.sum()), int(others.sum()))
+    return part or groups.shared(mine, others) > groups.SAME
 
 
 def _second(spread: Iterable[_Still]) -> list[float]:
