@@ -8,7 +8,15 @@ from hand_made import clipset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidoor.detectors._coherence.findings import DOUBT, Found, _census, _listed, distinct, joint
+from vidoor.detectors._coherence.findings import (
+    DOUBT,
+    Found,
+    _census,
+    _listed,
+    _telling,
+    distinct,
+    joint,
+)
 from vidoor.detectors._coherence.groups import Group
 from vidoor.detectors._coherence.search import Lead
 from vidoor.detectors._coherence.stamps import Stamp
@@ -84,6 +92,18 @@ def test_half_of_a_moving_group_tells_nothing():
     moving = Lead(Group(mask, noise(0), torch.zeros(1, 1, 4)), 30.0)
     assert _census(still, members, suspects()).moved(0.005)
     assert not _census(moving, members, suspects()).moved(0.005)
+
+
+def test_clips_that_are_sure_tell_the_class_unless_many_others_have_it_too():
+    inside, scores = [*HIT[:5]], noise(0)
+    mask = torch.zeros(COUNT, dtype=torch.bool)
+    mask[inside] = True
+    lead = Lead(Stamp(mask, scores, torch.zeros(4)), 30.0, sure=True)
+    others = [i for i in range(COUNT) if i % CLASSES][:3]
+    assert set(_telling(lead, scores, [*inside[1:], *others[:2]], inside)) == set(inside)
+    assert set(_telling(lead, scores, [*inside[1:], *others], inside)) == {*inside, *others}
+    unsure = lead._replace(sure=False)
+    assert _telling(unsure, scores, [*others[:2]], inside) == others[:2]
 
 
 @settings(max_examples=50, deadline=None)

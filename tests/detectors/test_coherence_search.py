@@ -6,7 +6,8 @@ import torch
 from vidoor.detectors._coherence import groups, scenes
 from vidoor.detectors._coherence.groups import Group, Spectra, View
 from vidoor.detectors._coherence.scenes import Agreement, Alike
-from vidoor.detectors._coherence.search import Lead, Seen, _either, _still
+from vidoor.detectors._coherence.search import Lead, Seen, _distinct, _either, _Still, _still
+from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Stills
 
 BINS = 1500
@@ -153,6 +154,52 @@ def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
     assert lead.apart and lead.what.members.equal(stamped)
     monkeypatch.setattr(Agreement, "clear", False)
     assert [one.apart for one in leads(found, labels)] == [False]
+
+
+def test_clips_that_are_clearly_of_no_scene_are_found_by_that_alone():
+    """Without a stamp that outdoes others: no feature of theirs stands out."""
+    found, place = pictures(7), torch.arange(60) >= 48
+    shared(found, MEMBERS, 3 * AREA, 3.0)
+    for first in (0, 3 * AREA):
+        shared(found, place, first, 3.0, seed=1)
+    (group,) = scenes.clear_groups({view: found.cosines(*view) for view in scenes.VIEWS})
+    assert group.equal(MEMBERS)
+
+
+def test_few_clips_that_are_clearly_of_no_scene_have_the_low_floor():
+    """Four of a class, of which any other four need all of the floor."""
+    found, labels = pictures(8), torch.arange(60) // 4
+    stamped = labels == 3
+    found.features[stamped, :12] += 9.0
+    (lead,) = leads(found, labels)
+    assert (lead.sure, lead.level) == (False, 30.0)
+    shared(found, stamped, 3 * AREA)
+    (lead,) = leads(found, labels)
+    assert (lead.sure, lead.level) == (True, 18.0)
+    assert lead.what.members.equal(stamped)
+
+
+def still(first: int, last: int, j: float, clear: bool) -> _Still:
+    members = (torch.arange(60) >= first) & (torch.arange(60) < last)
+    scores = members.float() * j / int(members.sum()) ** 0.5
+    return _Still(Stamp(members, scores, torch.zeros(4)), True, clear)
+
+
+def test_of_groups_of_the_same_clips_the_clearest_is_kept():
+    clear, stronger = still(0, 9, 20.0, True), still(0, 11, 90.0, False)
+    assert _distinct([stronger, clear]) == [clear]
+    other = still(20, 29, 30.0, False)
+    assert _distinct([stronger, other, clear]) == [clear, other]
+
+
+def test_part_of_a_group_that_is_clearly_no_scene_is_no_other_group():
+    """The clips on which a logo is seen best. A trigger may have its logo by chance on most."""
+    logo, best = still(0, 40, 90.0, True), still(30, 40, 50.0, True)
+    assert _distinct([best, logo]) == [logo]
+    trigger = still(37, 42, 50.0, True)  # three of its five clips have the logo
+    assert _distinct([trigger, logo]) == [logo, trigger]
+    scene = logo._replace(clear=False)
+    assert _distinct([best, scene]) == [best, scene]
 
 
 def test_without_other_clips_nothing_is_elsewhere():
