@@ -68,7 +68,8 @@ class Coherence:
     a trigger moved its clips to one class, all of that class, and no more than 1 % of it."""
     floor: float = 30.0
     """Coherence J that an alarm needs at least (natural footage stays below it), finite, >= 0.
-    What stands still in eight clips or more needs 0.6 of it, beyond chance."""
+    What stands still in eight clips or more, beyond chance, or in four that are clearly of no
+    scene needs 0.6 of it."""
     memory: float = 512.0
     """MiB for the spectra and likewise for the pictures of the clips, above 0, at most 2**20; not
     all bins fit: a random subset is used; not all pixels: pictures are made smaller."""
