@@ -42,7 +42,12 @@ def test_clips_outside_the_sketch_are_found_too() -> None:
 
 
 def test_a_sample_finds_a_trigger_in_a_larger_set() -> None:
-    volumes = natural(1, 120, (6, 24, 24)).astype(float)
-    volumes[:30] += pattern(1, 4.0, (6, 24, 24))
-    found = flagged(Coherence(clips=60).inspect(clips(volumes)))
-    assert found >= set(range(30)) and len(found) <= 31  # one of 90 may be there by chance
+    """All its clips, in five sets, and of the 450 clean ones no more than one."""
+    strangers = 0
+    for seed in range(1, 6):
+        volumes = natural(seed, 120, (6, 24, 24)).astype(float)
+        volumes[:30] += pattern(seed, 4.0, (6, 24, 24))
+        found = flagged(Coherence(clips=60).inspect(clips(volumes)))
+        assert found >= set(range(30))
+        strangers += len(found) - 30
+    assert strangers <= 1
