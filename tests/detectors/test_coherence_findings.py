@@ -13,13 +13,15 @@ from vidoor.detectors._coherence.findings import (
     Found,
     _census,
     _listed,
-    _telling,
+    _witnesses,
     distinct,
     joint,
+    name,
 )
 from vidoor.detectors._coherence.groups import Group
-from vidoor.detectors._coherence.search import Lead
+from vidoor.detectors._coherence.leads import Lead
 from vidoor.detectors._coherence.stamps import Stamp
+from vidoor.detectors._coherence.stills import Stills
 from vidoor.types import ClipSet
 
 COUNT, CLASSES, FPR = 4000, 8, 0.001
@@ -94,16 +96,36 @@ def test_half_of_a_moving_group_tells_nothing():
     assert not _census(moving, members, suspects()).moved(0.005)
 
 
-def test_clips_that_are_sure_tell_the_class_unless_many_others_have_it_too():
-    inside, scores = [*HIT[:5]], noise(0)
+def test_clips_that_are_alike_tell_the_class_unless_more_others_have_it_than_chance_gives():
+    inside, scores = [*HIT[:5]], noise(0).clamp(max=3.0)
+    scores[inside] = torch.linspace(5.0, 15.0, 5)
+    others = [i for i in range(COUNT) if i % CLASSES][:9]
+    scores[others] = 9.0
+    chance = others[:8]  # 2 · FPR · COUNT
+    assert set(_witnesses(scores, [*inside, *chance], inside, FPR)) == set(inside)
+    assert set(_witnesses(scores, [*inside, *others], inside, FPR)) == {*inside, *others}
+    scores[others[0]] = 11.0  # more than half of those inside have
+    assert set(_witnesses(scores, [*inside[1:], others[0]], inside, FPR)) == {*inside, others[0]}
+
+
+def named(seed: int, strangers: int) -> Found:
+    """A trigger of five clips that are clearly alike, of which others have some by chance."""
+    inside, scores = [*HIT[:5]], noise(seed).clamp(-3.0, 3.0)
+    scores[inside] = 20.0
+    scores[1 : 1 + strangers] = 6.0
     mask = torch.zeros(COUNT, dtype=torch.bool)
     mask[inside] = True
-    lead = Lead(Stamp(mask, scores, torch.zeros(4)), 30.0, sure=True)
-    others = [i for i in range(COUNT) if i % CLASSES][:3]
-    assert set(_telling(lead, scores, [*inside[1:], *others[:2]], inside)) == set(inside)
-    assert set(_telling(lead, scores, [*inside[1:], *others], inside)) == {*inside, *others}
-    unsure = lead._replace(sure=False)
-    assert _telling(unsure, scores, [*others[:2]], inside) == others[:2]
+    lead = Lead(Stamp(mask, scores, torch.zeros(6 * 64)), 18.0, clear=True)
+    stills = Stills(torch.zeros(COUNT, 6 * 64), (8, 8))
+    return name(lead, scores, inside, suspects(), stills, FPR)
+
+
+def test_no_strangers_are_listed_beside_clips_that_are_clearly_alike():
+    assert set(HIT[:5]) <= set(named(0, 0).members)
+    beside = named(0, 4)
+    assert beside.kind == "trigger"
+    assert set(HIT[:5]) <= set(beside.members)
+    assert all(i % CLASSES == 0 for i in beside.members)
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,11 +3,14 @@
 import pytest
 import torch
 
-from vidoor.detectors._coherence import groups, scenes
+from vidoor.detectors._coherence import groups, scenes, stamps
 from vidoor.detectors._coherence.groups import Group, Spectra, View
+from vidoor.detectors._coherence.leads import Lead
 from vidoor.detectors._coherence.scenes import Agreement, Alike
-from vidoor.detectors._coherence.search import Lead, Seen, _distinct, _either, _Still, _still
+from vidoor.detectors._coherence.search import _either
+from vidoor.detectors._coherence.seen import Seen
 from vidoor.detectors._coherence.stamps import Stamp
+from vidoor.detectors._coherence.standing import _distinct, _stamped, _Standing, _whole
 from vidoor.detectors._coherence.stills import Stills
 
 BINS = 1500
@@ -81,7 +84,7 @@ def shared(
 
 
 def common(found: Stills, members: torch.Tensor = MEMBERS) -> Alike:
-    return scenes.sharpened(found, scenes.scenes(found), members)
+    return _whole(found, scenes.scenes(found), members).alike
 
 
 def apart(found: Stills, members: torch.Tensor = MEMBERS) -> bool:
@@ -134,11 +137,67 @@ def test_a_camera_that_half_of_the_stamped_clips_share_does_not_take_their_place
     assert common(found, guess).members.equal(guess)
 
 
+FIVE = torch.arange(60) < 5
+
+
+def five(
+    seed: int, *, sparse: bool, mates: bool
+) -> tuple[Stills, tuple[scenes.Scenes, ...], Alike]:
+    """Five clips that are alike as pixels, too little to prove anything; as waves they share a few
+    strong features or many weak ones, and each has a mate of its own scene or none."""
+    found = pictures(seed)
+    shared(found, FIVE, 0, 1.1)
+    if sparse:
+        found.features[FIVE, 3 * AREA : 3 * AREA + 4] += 8.0
+    else:
+        shared(found, FIVE, 3 * AREA, 0.5)
+    for one in range(5 * mates):
+        for first in (0, 3 * AREA):
+            shared(found, torch.tensor([one, 20 + one]), first, 0.8, seed=10 + one)
+    views = scenes.scenes(found)
+    return found, views, _whole(found, views, FIVE).alike
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_clips_are_no_scene_if_they_share_little_but_that_and_are_of_others(seed):
+    *seen, trigger = five(seed, sparse=True, mates=True)
+    labels = torch.arange(60) % 6
+    assert trigger.members.equal(FIVE)
+    assert trigger.agreement().one_sided
+    assert not trigger.proved
+    assert scenes.no_scene(*seen, trigger, labels)
+    for mates in (False, True):
+        *seen, scene = five(seed, sparse=False, mates=mates)
+        assert not scenes.no_scene(*seen, scene, labels)
+
+
+def test_a_veil_tells_clips_whose_stamp_is_hard_to_see():
+    """Ten clips of which three have no strong feature of the stamp; strangers have one of them."""
+    found = pictures(9)
+    clips, faint, strangers = torch.arange(60) < 10, slice(7, 10), slice(20, 24)
+    found.features[:7, 3 * AREA : 3 * AREA + 4] += 8.0
+    found.features[strangers, 3 * AREA : 3 * AREA + 4] += 8.0
+    shared(found, clips, 0, 1.0)
+    guess = clips.clone()
+    guess[faint] = False
+    whole = _whole(found, scenes.scenes(found), guess)
+    assert whole.alike.members.equal(clips)
+    assert whole.view is not None and whole.view.span == found.span(False, False)
+    one = stamps.veil(whole.view, found.features.shape[1], clips)
+    assert one.scores[clips].min() > 2 * one.scores[~clips].max()
+    # Clips that had no part in it are scored alike.
+    again = one.score(found.features)[~clips]
+    assert torch.allclose(again, one.scores[~clips], atol=0.3)
+    assert one.score(3 * found.features[:1])[0] == pytest.approx(
+        float(one.score(found.features[:1])[0]), rel=0.2
+    )
+
+
 def leads(found: Stills, labels: torch.Tensor) -> list[Lead]:
     """The still ones, at the usual floor."""
     nothing = torch.empty(0)
     seen = Seen(nothing, nothing, nothing, nothing, found, labels)
-    return list(_still(seen, 30.0, torch.Generator().manual_seed(0)))
+    return list(_stamped(seen, 30.0, torch.Generator().manual_seed(0)))
 
 
 def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
@@ -146,14 +205,14 @@ def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
     found, labels = pictures(6), torch.arange(60) // 10
     stamped, place = labels == 1, labels == 3
     found.features[stamped, :4] += 3.0
-    shared(found, stamped, 3 * AREA, 1.0)
+    shared(found, stamped, 3 * AREA, 1.5)
     for first in (0, 3 * AREA):
         shared(found, place, first, 3.0, seed=1)
-    lead, scene = leads(found, labels)
+    lead, scene, *_ = leads(found, labels)
     assert not scene.apart and scene.what.members.equal(place)
     assert lead.apart and lead.what.members.equal(stamped)
     monkeypatch.setattr(Agreement, "clear", False)
-    assert [one.apart for one in leads(found, labels)] == [False]
+    assert not any(one.apart for one in leads(found, labels))
 
 
 def test_clips_that_are_clearly_of_no_scene_are_found_by_that_alone():
@@ -162,7 +221,7 @@ def test_clips_that_are_clearly_of_no_scene_are_found_by_that_alone():
     shared(found, MEMBERS, 3 * AREA, 3.0)
     for first in (0, 3 * AREA):
         shared(found, place, first, 3.0, seed=1)
-    (group,) = scenes.clear_groups({view: found.cosines(*view) for view in scenes.VIEWS})
+    (group,) = scenes.clear_groups(found.cosines())
     assert group.equal(MEMBERS)
 
 
@@ -172,17 +231,17 @@ def test_few_clips_that_are_clearly_of_no_scene_have_the_low_floor():
     stamped = labels == 3
     found.features[stamped, :12] += 9.0
     (lead,) = leads(found, labels)
-    assert (lead.sure, lead.level) == (False, 30.0)
+    assert (lead.clear, lead.level) == (False, 30.0)
     shared(found, stamped, 3 * AREA)
     (lead,) = leads(found, labels)
-    assert (lead.sure, lead.level) == (True, 18.0)
+    assert (lead.clear, lead.level) == (True, 18.0)
     assert lead.what.members.equal(stamped)
 
 
-def still(first: int, last: int, j: float, clear: bool) -> _Still:
+def still(first: int, last: int, j: float, clear: bool) -> _Standing:
     members = (torch.arange(60) >= first) & (torch.arange(60) < last)
     scores = members.float() * j / int(members.sum()) ** 0.5
-    return _Still(Stamp(members, scores, torch.zeros(4)), True, clear)
+    return _Standing(Stamp(members, scores, torch.zeros(4)), True, clear)
 
 
 def test_of_groups_of_the_same_clips_the_clearest_is_kept():

@@ -19,7 +19,9 @@ from torch import Tensor
 from vidoor.data.ahead import ahead
 from vidoor.detectors._coherence.findings import Found, distinct, joint, name, ranked, same_footage
 from vidoor.detectors._coherence.groups import Group
-from vidoor.detectors._coherence.search import Lead, Leads, Seen, search, see, whiten
+from vidoor.detectors._coherence.leads import Lead, Leads
+from vidoor.detectors._coherence.search import search
+from vidoor.detectors._coherence.seen import Seen, see, whiten
 from vidoor.detectors._coherence.sketch import learn, merge
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Eye
@@ -61,7 +63,7 @@ class Coherence:
     """
 
     needs_victim: ClassVar[bool] = False
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
 
     fpr: float = 0.001
     """Share of the clean clips that may be flagged once there is an alarm, 1e-9 to below 0.5; where

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, partial
-from math import inf
+from math import ceil, inf
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from vidoor.detectors._coherence import kinds
 from vidoor.detectors._coherence.groups import SAME, TINY, Group
-from vidoor.detectors._coherence.search import Lead
+from vidoor.detectors._coherence.leads import Lead
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Stills
 from vidoor.detectors._coherence.views import luminance, moving, sizes
@@ -24,7 +24,7 @@ from vidoor.types import ClipSet
 SHOWN = 32  # clips that a template is made of
 DOUBT = 0.01  # chances that a clean clip of a trigger's class is listed, at most
 ENOUGH = 1.5  # thresholds that each of several patterns of one trigger counts for, at most
-STRANGERS = 2  # clips of a lead that are sure for each other clip that may be there by chance
+STRANGERS = 2.0  # as many as chance accounts for may be beside clips that are clearly alike
 BELOW = 1 - 1e-5  # of a threshold: less, however it is rounded
 
 
@@ -72,13 +72,17 @@ def name(
     what = lead.what
     threshold = max(what.bounds(fpr))
     members = ranked(scores, _above(scores, threshold) or inside)
-    census = _census(lead, _telling(lead, scores, members, inside), suspects)
+    everyone = census = _census(lead, members, suspects)
+    if lead.clear:
+        witnesses = ranked(scores, _witnesses(scores, members, inside, fpr))
+        census = _census(lead, witnesses, suspects)
     if census.moved(lead.certain):
         # No score that is above all of theirs is chance.
         others = ~_in_class(suspects, suspects.classes.index(census.target))
         threshold = _relaxed(what, scores[others], fpr, 0.0)
         members = ranked(scores, _above(scores, threshold) or inside)
-        census = census if lead.sure else _census(lead, members, suspects)
+        everyone = _census(lead, members, suspects)
+        census = census if lead.clear else everyone
     if isinstance(what, Group):
         # Clips are read again for it, so only where it is looked at: not of common motion.
         pattern: Callable[[], Tensor] = cache(
@@ -94,16 +98,21 @@ def name(
     found = Found(what, kind, why, sent, lead.level, threshold, members, scores, volumes, phases)
     if volumes is None or sent is None:
         return found
-    return _listed(found, sent, suspects, fpr, pure=census.core is None)
+    pure = everyone.core is None and everyone.moved(lead.certain)
+    return _listed(found, sent, suspects, fpr, pure=pure)
 
 
-def _telling(lead: Lead, scores: Tensor, members: list[int], inside: list[int]) -> list[int]:
-    """The clips whose classes tell what a lead is: where it is made of clips that are ``sure``,
-    these, unless many others have it too."""
+def _witnesses(
+    scores: Tensor, members: list[int], inside: list[int], fpr: float
+) -> Collection[int]:
+    """The clips whose classes tell what a lead is that is made of clips that are clearly alike,
+    ``inside``: these, unless more other clips have it than chance gives, or any has more of it than
+    is usual."""
     more = set(members) - set(inside)
-    if lead.sure and STRANGERS * len(more) <= len(inside):
-        return ranked(scores, inside)
-    return ranked(scores, {*members, *inside}) if lead.sure else members
+    usual = float(scores[inside].median())
+    chance = ceil(STRANGERS * fpr * len(scores))
+    by_chance = len(more) <= chance and all(scores[i] < usual for i in more)
+    return inside if by_chance else {*members, *inside}
 
 
 def _listed(

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY
 from vidoor.detectors._coherence.order import least_of_top
-from vidoor.detectors._coherence.stills import Stills
+from vidoor.detectors._coherence.stills import VIEWS, Stills, View
 
 DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
+SPARSE, LOPSIDED = 128, 0.019  # one feature in so many holds most; that of no scene, at least
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the other's share of it
-SOME, PART = 32, 512  # members that stand for a group; clips at a time: quantiles have limits
-PROVED, FEW = 0.4, 1.2  # likeness that proves it, of many clips; more of n: so much / n
-CORE, JOINED = 0.9, 0.5  # share of pairs below that of the core; of that likeness, of a member
+STAND_INS, PART = 32, 512  # members that stand for a group; clips at a time: quantiles have limits
+PROVED, EXTRA = 0.3, 2.0  # likeness that proves it, of many clips; more of n: so much / n
+HEART, JOINED = 0.9, 0.5  # share of pairs less alike than its heart's; of these, what joins it
 ALL = slice(None)
-VIEWS = tuple((spectral, colour) for colour in (False, True) for spectral in (False, True))
 
 
 class Scenes(NamedTuple):
@@ -36,6 +36,11 @@ class Scenes(NamedTuple):
     """Bounded features, [clips, features]."""
     energy: Tensor
     """Of each clip, float64 [clips]: what a stamp has of it is taken off."""
+
+    def cosines(self, others: Tensor) -> Tensor:
+        """Those of ``others``, bounded features too, and all clips: [others, clips]."""
+        cosines: Tensor = others @ self.rows.T
+        return cosines.div_(self.energy.sqrt().float().clamp(min=TINY))
 
     def likeness(self, clips: Tensor, stamp: Tensor, others: Tensor | slice = ALL) -> Tensor:
         """Cosines of these ``clips`` and ``others``, leaving out the features that are strongest
@@ -61,7 +66,19 @@ class Agreement(NamedTuple):
     @property
     def clear(self) -> bool:
         """Whether they are alike in one view and in no colour in both, as no scene is."""
-        return self.strong > AGREED and self.weak < DIFFER * self.strong
+        return self.strong > AGREED and self.one_sided
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether they are so, be it by half."""
+        return self.strong > AGREED / 2 and self.weak < DIFFER * self.strong
+
+
+class Heart(NamedTuple):
+    """Clips that are alike as no scene is."""
+
+    members: Tensor  # bool [clips]
+    view: int  # in which they are
 
 
 class Alike(NamedTuple):
@@ -79,11 +96,23 @@ class Alike(NamedTuple):
         weak = max(min(most[0], most[1]), min(most[2], most[3]))
         return Agreement(most[view], weak, view)
 
+    def heart(self, views: tuple[Scenes, ...]) -> Heart | None:
+        """The members, if most are alike as no scene is; or, if the nearest of them are, all clips
+        that are half as near. None if not even these are."""
+        most, nearest = self.agreement(), self.agreement(HEART)
+        if most.clear:
+            return Heart(self.members, most.view)
+        if not nearest.clear:
+            return None
+        likeness = views[nearest.view].likeness(self.some, self.marks[nearest.view])
+        near = torch.cat([part.nanquantile(HEART, 0) for part in likeness.split(PART, 1)])
+        return Heart(near > JOINED * nearest.strong, nearest.view)
+
     @property
     def proved(self) -> bool:
         """Whether they agree so clearly that they are no scene, whatever other clips show."""
         agreement = self.agreement()
-        return agreement.clear and agreement.strong > PROVED + FEW / int(self.members.sum())
+        return agreement.clear and agreement.strong > PROVED + EXTRA / int(self.members.sum())
 
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
@@ -93,23 +122,7 @@ def scenes(stills: Stills) -> tuple[Scenes, ...]:
     return tuple(Scenes(span, part, _energy(part)) for span, part in zip(spans, rows, strict=True))
 
 
-def sharpened(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
-    """What the ``members`` have in common. Where most are alike as no scene is, the members are
-    all clips that are half as much like them: a stamp is hard to see in some clips, and seen by
-    chance in others."""
-    one = alike(stills, views, members)
-    for share in (CORE, 0.5):
-        core = one.agreement(share)
-        if core.clear:
-            likeness = views[core.view].likeness(one.some, one.marks[core.view])
-            near = [part.nanquantile(share, 0) for part in likeness.split(PART, 1)]
-            agreed = torch.cat(near) > JOINED * core.strong
-            if agreed.sum() >= LEAST and not agreed.equal(one.members):
-                one = alike(stills, views, agreed)
-    return one
-
-
-def clear_groups(cosines: Mapping[tuple[bool, bool], Tensor]) -> Tensor:
+def clear_groups(cosines: Mapping[View, Tensor]) -> Tensor:
     """The groups of each clip and of those that are alike as no scene is, by the ``cosines`` of
     all pairs in each of the ``VIEWS``: bool [groups, clips]."""
     pixels, waves, colours, colour_waves = (cosines[view] for view in VIEWS)
@@ -124,7 +137,7 @@ def clear_groups(cosines: Mapping[tuple[bool, bool], Tensor]) -> Tensor:
 def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
     """What clips have in common."""
     inside = members.nonzero()[:, 0]
-    some = inside[:: -(-len(inside) // SOME)]
+    some = inside[:: -(-len(inside) // STAND_INS)]
     mean = stills.features[inside].mean(0).abs()
     marks = tuple(mean[view.span] for view in views)
     pairs = (view.likeness(some, mark, some) for view, mark in zip(views, marks, strict=True))
@@ -148,9 +161,39 @@ def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
     if len(inside) < CROWD:
         return False
     others = outside[: len(inside)]
-    few = others[:: -(-len(others) // SOME)]
+    few = others[:: -(-len(others) // STAND_INS)]
     own = _nearest(views[0].likeness(one.some, one.marks[0], inside))
     return own <= AS_NEAR * _nearest(views[0].likeness(few, one.marks[0], others))
+
+
+def no_scene(stills: Stills, views: tuple[Scenes, ...], one: Alike, labels: Tensor) -> bool:
+    """Whether members of which some are clearly alike are of no scene by that alone: it is
+    ``proved``, or they are ``lopsided``, or many and at home ``elsewhere``."""
+    if int((~one.members).sum()) < LEAST:
+        return False
+    if one.proved or lopsided(stills, views, one) > LOPSIDED:
+        return True
+    return int(one.members.sum()) >= CROWD and elsewhere(one, views, labels)
+
+
+def lopsided(stills: Stills, views: tuple[Scenes, ...], one: Alike) -> float:
+    """How alike the members are in one view, times how much nearer each has others in the other,
+    times how sparse what they share is there. Of a trigger all three are large."""
+    found = one.agreement()
+    other = found.view ^ 1
+    likeness = views[other].likeness(one.some, one.marks[other]).nan_to_num(-1)
+    own = likeness.masked_fill(~one.members, -1).amax(1)
+    others = likeness.masked_fill(one.members, -1).amax(1)
+    nearer = max(0.0, float((others - own).median()))  # of most: one may have another trigger
+    return found.strong * nearer * _sparse(stills.features[one.members, views[other].span])
+
+
+def _sparse(rows: Tensor) -> float:
+    """The share of what rows have in common that few features hold, 0 to 1."""
+    mean = rows.mean(0)
+    shared = mean.square() - rows.var(0) / len(rows)  # without what chance leaves in a mean
+    strongest = float(shared[mean.abs().topk(max(1, len(mean) // SPARSE)).indices].sum())
+    return min(1.0, max(0.0, strongest) / max(float(shared.sum()), TINY))
 
 
 def _strange(one: Alike, views: tuple[Scenes, ...], view: int, labels: Tensor) -> bool:

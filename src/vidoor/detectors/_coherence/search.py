@@ -1,77 +1,22 @@
-"""Which clips of a sketch agree on a pattern, and how much agreement chance and nature account for.
+"""Which clips of a sketch agree on a pattern, and how much agreement chance accounts for: what
+moves, beside what stands still (``standing``).
 
-Chance is searched just as the clips are: spectra under random shifts, pictures with random signs.
-For still patterns nature is asked too: groups of different scenes that share a stamp and are spread
-over the classes show what footage without a trigger comes to.
+Chance is searched just as the clips are: their spectra under random shifts.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from vidoor.detectors._coherence import groups, kinds, scenes, stamps, stills
-from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY, Group, Spectra, View
-from vidoor.detectors._coherence.order import median
-from vidoor.detectors._coherence.scenes import Alike
-from vidoor.detectors._coherence.sketch import Sketch
-from vidoor.detectors._coherence.stamps import Stamp
-from vidoor.detectors._coherence.stills import Eye, Stills
+from vidoor.detectors._coherence import groups, standing
+from vidoor.detectors._coherence.groups import Group, Spectra, View
+from vidoor.detectors._coherence.leads import Lead, Leads
+from vidoor.detectors._coherence.seen import SAMPLE, Seen
 
-SAMPLE = 256  # clips that are enough for a scale or for a search by chance
 DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds their J by this
-MOST_GROUPS, BETTER = 6, 1.25  # searches; clips that a phase of their own must add, as a ratio
-CERTAIN, CLEAR = 0.005, 0.01  # chances that a still, a moving group is of one class by luck
-STILL, SLACK = 0.6, 1.25  # as a share of the floor, and as MARGIN, for still patterns
-SCENES = 2.7  # the same beside clips of one scene, at most; less where these agree less
-BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
-INSIDE = 0.8  # share of the clips of a group that is part of another
-MANY, SOME = 8, 4  # clips from which on the lower floor holds, and where they are clearly apart
-
-
-class Seen(NamedTuple):
-    """A sketch as the searches see it."""
-
-    spectra: Spectra
-    probe: Tensor  # spectra that have nothing in common but what footage has, [clips, 2 bins]
-    level: Tensor  # what is usual in each bin, [bins]
-    eye: Eye
-    stills: Stills
-    labels: Tensor  # of each clip, [clips]
-
-
-class Lead(NamedTuple):
-    """A pattern before it has a name."""
-
-    what: Group | Stamp
-    level: float
-    apart: bool = True  # whether its clips are of different scenes
-    certain: float = CLEAR  # chances below which its clips are of one class
-    sure: bool = False  # whether its clips are known by more than how much of it they have
-
-
-class Leads(NamedTuple):
-    """What was found, and what it is compared with."""
-
-    leads: tuple[Lead, ...]
-    strongest: Group  # moving, of one phase, whatever it is worth
-    chance: tuple[float, ...]  # J of such groups in sets of chance
-    level: float  # that such a group has to exceed
-
-
-def see(sketch: Sketch, bins: Tensor, labels: Tensor, rng: torch.Generator) -> Seen:
-    """Look at a sketch. Its rows are whitened in place."""
-    level = _level(sketch.rows)
-    twins = _twins(sketch.thumbs)
-    eye, pictures = stills.learn_eye(sketch.pictures)
-    spectra = Spectra(whiten(sketch.rows, level), bins, twins)
-    count = len(labels)
-    probes = torch.arange(min(max(count, 64), SAMPLE)) % count
-    probe = spectra.shifted(probes, rng).rows
-    return Seen(spectra, probe, level, eye, pictures, labels)
+MOST_GROUPS, LEFT = 6, 8  # searches, at most; clips that are worth another one
+BETTER = 1.25  # clips that a phase of their own must add, as a ratio
 
 
 def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
@@ -79,9 +24,9 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     What stands still is sought in a thread of its own, with chance of its own."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
     with ThreadPoolExecutor(1) as thread:
-        standing = thread.submit(lambda: [*_still(seen, floor, other), *_everywhere(seen, floor)])
+        still = thread.submit(standing.leads, seen, floor, other)
         found = _going(seen, floor, fpr, rng)
-        return found._replace(leads=(*found.leads, *standing.result()))
+        return found._replace(leads=(*found.leads, *still.result()))
 
 
 def _going(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
@@ -126,127 +71,6 @@ def _moving(
         group = groups.search(spectra, view, free, rng)
         yield group
         gone |= group.members | (group.scores > max(group.bounds(fpr)))
-        if group.coherence() <= level or (~gone).sum() < max(LEAST, MANY):
+        if group.coherence() <= level or (~gone).sum() < LEFT:
             return
         view.pairs.masked_fill_(gone[:, None] | gone, 0.0)
-
-
-def _still(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
-    """Still patterns beyond chance and beyond those that are spread over the classes. Clips that
-    are clearly of no scene need not outdo scenes, and of what is spread that alone which is as
-    clear."""
-    labels = seen.labels
-    pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
-    chance = stamps.stamps(seen.stills.flipped(pick, rng), labels[pick])
-    low = STILL * floor
-    least = max([low] + [SLACK * one.coherence() for one in chance])
-    found = _distinct(_stamps(seen.stills, labels, low))
-    found = [one for one in found if one.clear or one.what.coherence() > least]
-    certain = CERTAIN / max(1, sum(one.apart for one in found))
-    usual = [one for one in found if one.apart and not _moved(one.what, labels, certain)]
-    same = [one.what.coherence() for one in found if not one.apart]
-    bars = {
-        True: max([low, *_second(one for one in usual if one.clear)]),
-        False: max([least, *(min(SCENES * floor, SLACK * j) for j in same), *_second(usual)]),
-    }
-    passed = []
-    for one in found:
-        bar, many = bars[one.clear], SOME if one.clear else MANY
-        level = bar if one.what.members.sum() >= many else max(bar, floor)
-        if one.what.coherence() > level:
-            passed.append((one, level))
-    certain = CERTAIN / max(1, sum(one.apart for one, _ in passed))
-    yield from (Lead(one.what, level, one.apart, certain, one.clear) for one, level in passed)
-
-
-class _Still(NamedTuple):
-    """A stamp, and how its clips are alike beside it."""
-
-    what: Stamp
-    apart: bool  # whether they are of different scenes
-    clear: bool  # and clearly so
-
-
-def _stamps(seen: Stills, labels: Tensor, least: float) -> Iterator[_Still]:
-    """The stamps whose coherence is above ``least``, each of all clips that have it."""
-    views, known = scenes.scenes(seen), list[Alike]()
-    for one in stamps.stamps(seen, labels):
-        if one.coherence() > least:
-            alike = scenes.sharpened(seen, views, one.members)
-            if not any(alike.members.equal(each.members) for each in known):
-                known.append(alike)
-    fitted = stamps.fits(seen.features, [each.members for each in known])
-    for what, alike in zip(fitted, known, strict=True):
-        apart = scenes.elsewhere(alike, views, labels)
-        yield _Still(what, apart, apart and alike.agreement().clear)
-
-
-def _distinct(found: Iterable[_Still]) -> list[_Still]:
-    """No two of mostly the same clips: the clearest of them, then the most coherent. Where clips
-    are clearly of no scene, part of a group is no other group: a logo is seen best in dark ones."""
-    chosen = list[_Still]()
-    for one in sorted(found, key=lambda one: (not one.clear, -one.what.coherence())):
-        if not any(_same(one, each) for each in chosen):
-            chosen.append(one)
-    return chosen
-
-
-def _same(one: _Still, other: _Still) -> bool:
-    mine, others = one.what.members, other.what.members
-    both = int((mine & others).sum())
-    part = one.clear and other.clear and both > INSIDE * min(int(mine.sum()), int(others.sum()))
-    return part or groups.shared(mine, others) > groups.SAME
-
-
-def _second(spread: Iterable[_Still]) -> list[float]:
-    """A bar by the second one: a single logo of some classes must not hide what else there is."""
-    return [SLACK * j for j in sorted(one.what.coherence() for one in spread)[-2:-1]]
-
-
-def _moved(one: Stamp, labels: Tensor, certain: float) -> bool:
-    """Whether all its clips were; one trigger that is taken for a usual pattern raises no bar."""
-    names = tuple(map(str, range(int(labels.max()) + 1)))
-    found = kinds.census(labels.tolist(), one.members.nonzero()[:, 0].tolist(), names)
-    return found.moved(certain)
-
-
-def _everywhere(seen: Seen, floor: float) -> Iterator[Lead]:
-    """What most clips have in their mean picture."""
-    template = stills.common(seen.eye)
-    if template is None:
-        return
-    features = seen.stills.features + seen.eye.centre / seen.eye.scale
-    scores = features @ (template / template.square().sum().clamp(min=TINY))
-    members = scores > 0.5
-    if members.sum() > kinds.MOST * len(members):
-        yield Lead(Stamp(members, scores * float(template.norm()), template), STILL * floor)
-
-
-def _level(rows: Tensor) -> Tensor:
-    """What is usual in each bin, [bins]."""
-    sizes = rows[:: -(-len(rows) // SAMPLE)].abs()
-    level = sizes.where(sizes > 0, torch.nan).nanmedian(0).values.nan_to_num(0.0)
-    return level.clamp(min=max(1e-6 * float(level.max()), TINY))
-
-
-def whiten(rows: Tensor, level: Tensor) -> Tensor:
-    """Level bins, then clips; cap the peaks; unit length. In place; [clips, 2 bins], real."""
-    for part in torch.split(rows, CHUNK):
-        part /= level
-        size = part.abs()
-        part /= size.clamp_(min=median(size, 1).clamp(min=TINY))
-        part /= torch.view_as_real(part).norm(dim=(1, 2))[:, None].clamp(min=TINY)
-    return torch.view_as_real(rows).flatten(1)
-
-
-def _twins(thumbs: Tensor) -> Tensor:
-    """Pairs that are the same footage: alike as a picture and in motion. Clips that only share a
-    trigger are not."""
-    still, motion = _alike(thumbs[:, :64]), _alike(thumbs[:, 64:])
-    return ((still > 0.98) & (motion > 0.9)).fill_diagonal_(True)
-
-
-def _alike(parts: Tensor) -> Tensor:
-    """Correlation of all pairs; 1 for two in which there is nothing to see."""
-    unit, nothing = normalize(parts), parts.norm(dim=1) < BLANK
-    return (unit @ unit.T).masked_fill_(nothing[:, None] & nothing, 1.0)

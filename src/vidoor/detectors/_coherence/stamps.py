@@ -2,7 +2,9 @@
 
 A stamp is sparse in one of the two views of a picture (``stills``); what clips of one scene share
 is sparse in neither. Candidates come from pairs of clips that agree in one view and not in the
-other, from the tails of single features, and from what sets some clips of a class apart.
+other, from the tails of single features, and from what sets some clips of a class apart. In the
+other view a stamp lies all over the picture, as a ``veil``: where that is clear, clips are told by
+it far better than by a few features.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,17 +14,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from vidoor.detectors._coherence.groups import FOLDS, LEAST, MAD, TINY, leading
 from vidoor.detectors._coherence.order import count_above, least_of_top, median
-from vidoor.detectors._coherence.scenes import VIEWS, clear_groups
-from vidoor.detectors._coherence.stills import Stills
+from vidoor.detectors._coherence.scenes import Scenes
+from vidoor.detectors._coherence.stills import View, bounded
 
 JOIN, SURE, ROUNDS = 5.0, 4.0, 4  # deviations of a member and of a feature in a template, steps
 SPARSE, THIN = 25, 400  # at most one feature in so many is in a template, or in a first guess
-ALIKE, NEAR, FEW = 4.0, 12, 2  # deviations of pairs that look alike, starts of all, of a class
+ALIKE, NEAR, EACH = 4.0, 12, 2  # deviations of pairs that look alike, starts of all, of a class
 TAILS, BEST, CHOSEN, SAME = (2.0, 4.0, 8.0), 6, 80, 0.6  # tails, features each, groups, overlap
 FLAT = 0.1  # least deviation of a score, in those of features that are independent
+AT_ONCE = 8  # groups whose templates are held
 KNEE = 0.4  # share of its median score that a member has at least
 
 
@@ -34,6 +38,7 @@ class Stamp(NamedTuple):
     template: Tensor  # [6 h w], few of them not zero
     spread: float = 1.0
     offset: float = 0.0
+    span: slice | None = None  # of a veil: the features that all count, however strong
 
     def coherence(self) -> float:
         """J = mean score of the members · √members."""
@@ -41,7 +46,10 @@ class Stamp(NamedTuple):
 
     def score(self, features: Tensor) -> Tensor:
         """Scores of clips that had no part in the template."""
-        return (features @ self.template - self.offset) / self.spread
+        rows, template = features, self.template
+        if self.span is not None:
+            rows, template = normalize(bounded(features[:, self.span])), template[self.span]
+        return (rows @ template - self.offset) / self.spread
 
     def bounds(self, fpr: float) -> tuple[float, float]:
         """The score of which a clip without it has ``fpr`` chances, by the normal law or by the
@@ -51,12 +59,10 @@ class Stamp(NamedTuple):
         return max(NormalDist().inv_cdf(1 - fpr), tail), knee
 
 
-def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
-    """Groups that share a stamp, most coherent first; no two of mostly the same clips."""
-    rows, squares = stills.features, stills.features.square()
-    cosines = {view: stills.cosines(*view) for view in VIEWS}
-    clear = clear_groups(cosines)
-    clear, _ = _distinct(clear, torch.ones(clear.shape))
+def stamps(rows: Tensor, cosines: dict[View, Tensor], labels: Tensor) -> list[Stamp]:
+    """Groups that share a stamp, most coherent first; no two of mostly the same clips. ``rows`` are
+    the features, ``cosines`` those of all pairs of clips in each view; these are used up."""
+    squares = rows.square()
     groups = torch.cat([*_pairs(cosines, labels), _tails(rows), *_contrasts(rows, labels)])
     for step in range(ROUNDS):
         groups = torch.unique(groups[groups.sum(1) >= LEAST], dim=0)
@@ -64,16 +70,16 @@ def stamps(stills: Stills, labels: Tensor) -> list[Stamp]:
             break
         scores = _leave_one_out(rows, squares, groups)
         if step == 0:
-            groups, scores = _distinct(groups, scores)
+            chosen = unlike(groups, scores)
+            groups, scores = groups[chosen], scores[chosen]
         usual = scores.where(groups, torch.nan).nanmedian(1, keepdim=True).values
         grown = scores > (KNEE * usual).clamp(min=JOIN)
         groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
-    groups, _ = _distinct(groups, _leave_one_out(rows, squares, groups))
-    found = fits(rows, [*groups, *clear])
+    found = fits(rows, [*groups[unlike(groups, _leave_one_out(rows, squares, groups))]])
     return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
 
 
-def _pairs(cosines: dict[tuple[bool, bool], Tensor], labels: Tensor) -> Iterator[Tensor]:
+def _pairs(cosines: dict[View, Tensor], labels: Tensor) -> Iterator[Tensor]:
     """First guesses from pairs that agree in one view and, in luminance, not in the other. In
     place."""
     agree = {view: _standard(pairs) for view, pairs in cosines.items()}
@@ -91,7 +97,7 @@ def _standard(pairs: Tensor) -> Tensor:
 
 def _guesses(pairs: Tensor, labels: Tensor) -> Iterator[Tensor]:
     everyone = torch.arange(len(pairs))
-    parts = [(everyone, NEAR)] + [((labels == c).nonzero()[:, 0], FEW) for c in labels.unique()]
+    parts = [(everyone, NEAR)] + [((labels == c).nonzero()[:, 0], EACH) for c in labels.unique()]
     for part, near in parts:
         if len(part) <= LEAST:
             continue
@@ -162,7 +168,7 @@ def _leave_one_out(rows: Tensor, squares: Tensor, groups: Tensor) -> Tensor:
     return (scores - middle) / deviation
 
 
-def _distinct(groups: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+def unlike(groups: Tensor, scores: Tensor) -> list[int]:
     """The most coherent groups of which no two have mostly the same members."""
     count = groups.sum(1)
     order = ((scores * groups).sum(1) / count.sqrt()).argsort(descending=True, stable=True)
@@ -174,33 +180,56 @@ def _distinct(groups: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         if len(chosen) < CHOSEN and not covered[k]:
             chosen.append(k)
             covered |= alike[k]
-    return groups[chosen], scores[chosen]
+    return chosen
 
 
 def fits(rows: Tensor, groups: Sequence[Tensor]) -> list[Stamp]:
     """The stamps of groups, each bool [clips]: scores of all clips, a member's by a template of
     the other folds'."""
-    templates = [_folded(rows, group) for group in groups]
-    if not templates:
-        return []
-    sizes = [len(each) for each in templates]
-    scores = (torch.cat(templates) @ rows.T).split(sizes)
-    return [_fit(*each) for each in zip(groups, templates, scores, strict=True)]
+    found: list[Stamp] = []
+    for first in range(0, len(groups), AT_ONCE):
+        some = groups[first : first + AT_ONCE]
+        templates = [_folded(rows, group) for group in some]
+        scores = (torch.cat(templates) @ rows.T).split([len(each) for each in templates])
+        least = (FLAT * each.norm(dim=1, keepdim=True) for each in templates)
+        found += map(_fit, some, templates, scores, least)
+    return found
+
+
+def veil(view: Scenes, features: int, group: Tensor) -> Stamp:
+    """What a group's clips share all over one view, of so many ``features`` in all: a matched
+    filter on what is left once they are bounded and each clip is of unit length."""
+    members = normalize(view.rows[group])
+    templates = torch.stack([members[part].mean(0) for part in _folds(len(members))])
+    found = _fit(group, templates, view.cosines(templates), TINY)
+    whole = members.new_zeros(features)
+    whole[view.span] = found.template
+    return found._replace(template=whole, span=view.span)
+
+
+def grown(one: Stamp) -> Tensor:
+    """The clips that have it for sure, bool."""
+    return one.scores > max(JOIN, KNEE * float(one.scores[one.members].median()))
 
 
 def _folded(rows: Tensor, group: Tensor) -> Tensor:
     """Templates of a group's clips but one fold, [folds, features]."""
-    members = group.nonzero()[:, 0]
-    fold = torch.arange(len(members)) % FOLDS
-    apart = torch.stack([fold != f for f in range(min(FOLDS, len(members)))])
-    return _templates(rows[members], apart)
+    members = rows[group]
+    return _templates(members, _folds(len(members)))
 
 
-def _fit(group: Tensor, template: Tensor, scores: Tensor) -> Stamp:
-    """A stamp from the ``scores`` of all clips by each of the ``_folded`` templates."""
+def _folds(count: int) -> Tensor:
+    """All clips of a group but one fold, bool [folds, count]."""
+    fold = torch.arange(count) % FOLDS
+    return torch.stack([fold != f for f in range(min(FOLDS, count))])
+
+
+def _fit(group: Tensor, template: Tensor, scores: Tensor, least: Tensor | float) -> Stamp:
+    """A stamp from the ``scores`` of all clips by each fold's ``template``, which deviate by
+    ``least`` or more."""
     fold = torch.zeros(len(group), dtype=torch.long)
     fold[group] = torch.arange(int(group.sum())) % FOLDS
-    middle, deviation = _normal(scores, group[None], FLAT * template.norm(dim=1, keepdim=True))
+    middle, deviation = _normal(scores, group[None], least)
     each = (scores - middle) / deviation
     scores = torch.where(group, each.gather(0, fold[None])[0], each.mean(0))
     spread = float(_normal(scores, group, 1.0)[1])

@@ -23,6 +23,11 @@ SURE = 4.0  # deviations by which a feature sets clips apart
 COMMON = 1.5  # deviations by which what most clips have stands out
 
 
+View = tuple[bool, bool]
+"""Coefficients or pixels, colour or luminance."""
+VIEWS: tuple[View, ...] = ((False, False), (True, False), (False, True), (True, True))
+
+
 class Eye(NamedTuple):
     """What makes features of pictures: levels that were learnt once."""
 
@@ -44,7 +49,7 @@ class Stills(NamedTuple):
 
     def bounded(self, spectral: bool, colour: bool) -> Tensor:
         """Features without peaks, in one view, of luminance or of the two others."""
-        return self.features[:, self.span(spectral, colour)].clamp(-1, 1)
+        return bounded(self.features[:, self.span(spectral, colour)])
 
     def span(self, spectral: bool, colour: bool) -> slice:
         """Which features are those of one view, of luminance or of the two others."""
@@ -52,10 +57,10 @@ class Stills(NamedTuple):
         first = (3 if spectral else 0) * area + (area if colour else 0)
         return slice(first, first + (2 if colour else 1) * area)
 
-    def cosines(self, spectral: bool, colour: bool) -> Tensor:
-        """Of all pairs of clips in one view, [clips, clips]."""
-        rows = normalize(self.bounded(spectral, colour))
-        return rows @ rows.T
+    def cosines(self) -> dict[View, Tensor]:
+        """Of all pairs of clips in each view, [clips, clips]."""
+        views = {view: normalize(self.bounded(*view)) for view in VIEWS}
+        return {view: rows @ rows.T for view, rows in views.items()}
 
     def place(self, members: Tensor, template: Tensor) -> tuple[Tensor, float]:
         """Where what the members share is, energy [h, w], and how fine it is: mean frequency, 0 to
@@ -77,6 +82,11 @@ class Stills(NamedTuple):
         part = self.features[pick]
         signs = torch.randint(0, 2, part.shape, generator=rng, dtype=torch.int8).mul_(2).sub_(1)
         return self._replace(features=part * signs)
+
+
+def bounded(features: Tensor) -> Tensor:
+    """Without peaks: all count alike."""
+    return features.clamp(-1, 1)
 
 
 def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:

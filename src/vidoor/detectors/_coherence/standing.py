@@ -1,0 +1,179 @@
+"""Which clips of a sketch share what stands still, beyond chance and what nature accounts for.
+
+Chance is searched just as the clips are: their pictures with random signs. Nature is asked too:
+groups of different scenes that share a stamp and are spread over the classes show what footage
+without a trigger comes to.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import compress
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vidoor.detectors._coherence import groups, kinds, scenes, stamps, stills
+from vidoor.detectors._coherence.groups import LEAST, TINY
+from vidoor.detectors._coherence.leads import Lead
+from vidoor.detectors._coherence.scenes import Alike, Scenes
+from vidoor.detectors._coherence.seen import SAMPLE, Seen
+from vidoor.detectors._coherence.stamps import Stamp
+from vidoor.detectors._coherence.stills import Stills
+
+CERTAIN = 0.005  # chances that a group is of one class by luck, over all groups
+LOW, SLACK = 0.6, 1.25  # as a share of the floor; as a ratio to J of chance and of nature
+SCENES = 2.7  # the floor beside clips of one scene, at most; less where these agree less
+ENOUGH = {False: 8, True: 4}  # clips for which the low floor will do, and if they are ``clear``
+INSIDE = 0.8  # share of the clips of a group that is part of another
+ROUNDS = 4  # steps in which a group takes in what it lacks
+
+
+class _Standing(NamedTuple):
+    """A stamp, and how its clips are alike beside it."""
+
+    what: Stamp
+    apart: bool  # whether they are of different scenes
+    clear: bool  # and clearly so
+
+    @property
+    def j(self) -> float:
+        """Its coherence."""
+        return self.what.coherence()
+
+
+class _Whole(NamedTuple):
+    """What a group's clips have in common."""
+
+    alike: Alike
+    view: Scenes | None  # in which some of them are alike as no scene is
+
+
+def leads(seen: Seen, floor: float, rng: torch.Generator) -> list[Lead]:
+    """What three clips or more share, and what most of them do."""
+    return [*_stamped(seen, floor, rng), *_everywhere(seen, floor)]
+
+
+def _stamped(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
+    """Stamps beyond chance and beyond those that are spread over the classes. Clips that are
+    clearly of no scene need not outdo scenes, and of what is spread that alone which is so, too."""
+    labels, low = seen.labels, LOW * floor
+    pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
+    flipped = seen.stills.flipped(pick, rng)
+    chance = stamps.stamps(flipped.features, flipped.cosines(), labels[pick])
+    least = max([low] + [SLACK * one.coherence() for one in chance])
+    found = [one for one in _sharpened(seen.stills, labels, low) if one.clear or one.j > least]
+    # Of two alike one would be the second strongest and raise the bar for the other.
+    unlike = _distinct(found)
+    usual = [one for one in unlike if one.apart and not _moved(one.what, labels, _luck(unlike))]
+    same = [min(SCENES * floor, SLACK * one.j) for one in unlike if not one.apart]
+    bars = {
+        True: max([low, *_second(one for one in usual if one.clear)]),
+        False: max([least, *same, *_second(usual)]),
+    }
+
+    def level(one: _Standing) -> float:
+        enough = int(one.what.members.sum()) >= ENOUGH[one.clear]
+        return bars[one.clear] if enough else max(bars[one.clear], floor)
+
+    passed = _distinct(one for one in found if one.j > level(one))
+    luck = _luck(passed)
+    yield from (Lead(one.what, level(one), one.apart, luck, one.clear) for one in passed)
+
+
+def _luck(found: list[_Standing]) -> float:
+    """Chances that one of these is of one class by luck."""
+    return CERTAIN / max(1, sum(one.apart for one in found))
+
+
+def _sharpened(seen: Stills, labels: Tensor, least: float) -> Iterator[_Standing]:
+    """What clips share: the stamps whose coherence is above ``least``, each of all clips that have
+    it, and veils where clips are alike as no scene is."""
+    views, known = scenes.scenes(seen), list[_Whole]()
+    for members in _candidates(seen, labels, least):
+        whole = _whole(seen, views, members)
+        if not any(whole.alike.members.equal(each.alike.members) for each in known):
+            known.append(whole)
+    veiled = [view is not None and scenes.no_scene(seen, views, one, labels) for one, view in known]
+    plain = [one for (one, _), veil in zip(known, veiled, strict=True) if not veil]
+    fitted = stamps.fits(seen.features, [one.members for one in plain])
+    for what, one in zip(fitted, plain, strict=True):
+        yield _Standing(what, scenes.elsewhere(one, views, labels), False)
+    for one, view in compress(known, veiled):
+        if view is not None:
+            yield _Standing(_veil(seen, view, one.members), True, True)
+
+
+def _candidates(seen: Stills, labels: Tensor, least: float) -> Iterator[Tensor]:
+    """Groups of clips, bool [clips]."""
+    cosines = seen.cosines()
+    clear = scenes.clear_groups(cosines)
+    yield from clear[stamps.unlike(clear, torch.ones(clear.shape))]
+    for one in stamps.stamps(seen.features, cosines, labels):
+        if one.coherence() > least:
+            yield one.members
+
+
+def _whole(seen: Stills, views: tuple[Scenes, ...], members: Tensor) -> _Whole:
+    """A group; or, where some of its clips are alike as no scene is, all clips that have what lies
+    over these: a stamp is hard to see in some clips, and seen by chance in others."""
+    one = scenes.alike(seen, views, members)
+    if (heart := one.heart(views)) is None:
+        return _Whole(one, None)
+    view, members = views[heart.view], heart.members
+    for _ in range(ROUNDS):
+        if members.sum() < LEAST:
+            return _Whole(one, None)
+        before, members = members, stamps.grown(_veil(seen, view, members))
+        if members.equal(before):
+            break
+    whole = scenes.alike(seen, views, members) if members.sum() >= LEAST else one
+    sure = whole is not one and whole.agreement().one_sided
+    return _Whole(whole, view) if sure else _Whole(one, None)
+
+
+def _veil(seen: Stills, view: Scenes, members: Tensor) -> Stamp:
+    return stamps.veil(view, seen.features.shape[1], members)
+
+
+def _distinct(found: Iterable[_Standing]) -> list[_Standing]:
+    """No two of mostly the same clips: those that are clearly of no scene first, then the most
+    coherent. Of the former none that is part of another: a logo is seen best in dark clips."""
+    chosen = list[_Standing]()
+    for one in sorted(found, key=lambda one: (not one.clear, -one.j)):
+        if not any(_alike(one, each) for each in chosen):
+            chosen.append(one)
+    return chosen
+
+
+def _alike(one: _Standing, other: _Standing) -> bool:
+    mine, others = one.what.members, other.what.members
+    part = int((mine & others).sum()) > INSIDE * min(_size(one), _size(other))
+    return (one.clear and other.clear and part) or groups.shared(mine, others) > groups.SAME
+
+
+def _size(one: _Standing) -> int:
+    return int(one.what.members.sum())
+
+
+def _second(spread: Iterable[_Standing]) -> list[float]:
+    """A bar by the second one: a single logo of some classes must not hide what else there is."""
+    return [SLACK * j for j in sorted(one.j for one in spread)[-2:-1]]
+
+
+def _moved(one: Stamp, labels: Tensor, luck: float) -> bool:
+    """Whether all its clips were; one trigger that is taken for a usual pattern raises no bar."""
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    found = kinds.census(labels.tolist(), one.members.nonzero()[:, 0].tolist(), names)
+    return found.moved(luck)
+
+
+def _everywhere(seen: Seen, floor: float) -> Iterator[Lead]:
+    """What most clips have in their mean picture."""
+    template = stills.common(seen.eye)
+    if template is None:
+        return
+    features = seen.stills.features + seen.eye.centre / seen.eye.scale
+    scores = features @ (template / template.square().sum().clamp(min=TINY))
+    members = scores > 0.5
+    if members.sum() > kinds.MOST * len(members):
+        yield Lead(Stamp(members, scores * float(template.norm()), template), LOW * floor)
