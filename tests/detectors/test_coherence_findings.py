@@ -112,7 +112,7 @@ def named(seed: int, strangers: int) -> Found:
     """A trigger of five clips that are clearly alike, of which others have some by chance."""
     inside, scores = [*HIT[:5]], noise(seed).clamp(-3.0, 3.0)
     scores[inside] = 20.0
-    scores[1 : 1 + strangers] = 6.0
+    scores[1 : 1 + strangers] = 9.0
     mask = torch.zeros(COUNT, dtype=torch.bool)
     mask[inside] = True
     lead = Lead(Stamp(mask, scores, torch.zeros(6 * 64)), 18.0, clear=True)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidoor.detectors._coherence.groups import CHUNK, LEAST, TINY
+from vidoor.detectors._coherence.groups import CHUNK, LEAST, MAD, TINY
 from vidoor.detectors._coherence.order import least_of_top
 from vidoor.detectors._coherence.stills import VIEWS, Stills, View
 
 DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
-SPARSE, LOPSIDED = 128, 0.019  # one feature in so many holds most; that of no scene, at least
+FEWEST, LOPSIDED = 0.005, 0.023  # features left out where a scene would show; of no scene
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the other's share of it
@@ -42,10 +42,13 @@ class Scenes(NamedTuple):
         cosines: Tensor = others @ self.rows.T
         return cosines.div_(self.energy.sqrt().float().clamp(min=TINY))
 
-    def likeness(self, clips: Tensor, stamp: Tensor, others: Tensor | slice = ALL) -> Tensor:
-        """Cosines of these ``clips`` and ``others``, leaving out the features that are strongest
-        in the ``stamp``, [features]: [clips, others]; not a number of a clip and itself."""
-        own = stamp >= least_of_top(stamp[None], max(1, round(DROPPED * len(stamp))))[0]
+    def likeness(
+        self, clips: Tensor, stamp: Tensor, others: Tensor | slice = ALL, dropped: float = DROPPED
+    ) -> Tensor:
+        """Cosines of these ``clips`` and ``others``, leaving out the share of features that are
+        strongest in the ``stamp``, [features]: [clips, others]; not a number of a clip and
+        itself."""
+        own = stamp >= least_of_top(stamp[None], max(1, round(dropped * len(stamp))))[0]
         one, other = self.rows[clips] * ~own, self.rows[others]
         energy = self.energy[others]
         rest = energy - _energy(other.index_select(1, own.nonzero()[:, 0]))
@@ -166,34 +169,28 @@ def elsewhere(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
     return own <= AS_NEAR * _nearest(views[0].likeness(few, one.marks[0], others))
 
 
-def no_scene(stills: Stills, views: tuple[Scenes, ...], one: Alike, labels: Tensor) -> bool:
+def no_scene(one: Alike, views: tuple[Scenes, ...], labels: Tensor) -> bool:
     """Whether members of which some are clearly alike are of no scene by that alone: it is
     ``proved``, or they are ``lopsided``, or many and at home ``elsewhere``."""
     if int((~one.members).sum()) < LEAST:
         return False
-    if one.proved or lopsided(stills, views, one) > LOPSIDED:
+    if one.proved or lopsided(one, views) > LOPSIDED:
         return True
     return int(one.members.sum()) >= CROWD and elsewhere(one, views, labels)
 
 
-def lopsided(stills: Stills, views: tuple[Scenes, ...], one: Alike) -> float:
-    """How alike the members are in one view, times how much nearer each has others in the other,
-    times how sparse what they share is there. Of a trigger all three are large."""
+def lopsided(one: Alike, views: tuple[Scenes, ...]) -> float:
+    """How alike the members are in one view, and how much nearer most have others than members in
+    the other, in deviations of what others are. A room that is seen mostly in one view is seen a
+    little in the other, too, where its clips are very alike; where they are less so, chance may
+    hide it, so likeness counts to the fourth power."""
     found = one.agreement()
-    other = found.view ^ 1
-    likeness = views[other].likeness(one.some, one.marks[other]).nan_to_num(-1)
-    own = likeness.masked_fill(~one.members, -1).amax(1)
-    others = likeness.masked_fill(one.members, -1).amax(1)
-    nearer = max(0.0, float((others - own).median()))  # of most: one may have another trigger
-    return found.strong * nearer * _sparse(stills.features[one.members, views[other].span])
-
-
-def _sparse(rows: Tensor) -> float:
-    """The share of what rows have in common that few features hold, 0 to 1."""
-    mean = rows.mean(0)
-    shared = mean.square() - rows.var(0) / len(rows)  # without what chance leaves in a mean
-    strongest = float(shared[mean.abs().topk(max(1, len(mean) // SPARSE)).indices].sum())
-    return min(1.0, max(0.0, strongest) / max(float(shared.sum()), TINY))
+    other = found.view ^ 1  # of the same colour
+    likeness = views[other].likeness(one.some, one.marks[other], dropped=FEWEST)
+    own, others = likeness[:, one.members].nan_to_num(-1).amax(1), likeness[:, ~one.members]
+    spread = MAD * (others - others.median(1, keepdim=True).values).abs().median(1).values
+    nearer = (others.amax(1) - own) / spread.clamp(min=TINY)
+    return found.strong**4 * float(nearer.median())
 
 
 def _strange(one: Alike, views: tuple[Scenes, ...], view: int, labels: Tensor) -> bool:

@@ -35,7 +35,7 @@ class Stamp(NamedTuple):
 
     members: Tensor  # bool [clips]
     scores: Tensor  # in deviations of clips without it, [clips]
-    template: Tensor  # [6 h w], few of them not zero
+    template: Tensor  # [6 h w], zero where it says nothing
     spread: float = 1.0
     offset: float = 0.0
     span: slice | None = None  # of a veil: the features that all count, however strong
@@ -201,7 +201,8 @@ def veil(view: Scenes, features: int, group: Tensor) -> Stamp:
     filter on what is left once they are bounded and each clip is of unit length."""
     members = normalize(view.rows[group])
     templates = torch.stack([members[part].mean(0) for part in _folds(len(members))])
-    found = _fit(group, templates, view.cosines(templates), TINY)
+    least = FLAT * templates.norm(dim=1, keepdim=True) / sqrt(members.shape[1])
+    found = _fit(group, templates, view.cosines(templates), least)
     whole = members.new_zeros(features)
     whole[view.span] = found.template
     return found._replace(template=whole, span=view.span)

@@ -2,7 +2,8 @@
 
 Chance is searched just as the clips are: their pictures with random signs. Nature is asked too:
 groups of different scenes that share a stamp and are spread over the classes show what footage
-without a trigger comes to.
+without a trigger comes to. Clips that are alike all over one view of the picture and strangers in
+the other (``scenes``) are neither; they are told by that view as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -55,16 +56,18 @@ def leads(seen: Seen, floor: float, rng: torch.Generator) -> list[Lead]:
 
 def _stamped(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
     """Stamps beyond chance and beyond those that are spread over the classes. Clips that are
-    clearly of no scene need not outdo scenes, and of what is spread that alone which is so, too."""
+    clearly of no scene need not outdo chance or scenes, and of what is spread that alone which is
+    so, too."""
     labels, low = seen.labels, LOW * floor
     pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
     flipped = seen.stills.flipped(pick, rng)
     chance = stamps.stamps(flipped.features, flipped.cosines(), labels[pick])
     least = max([low] + [SLACK * one.coherence() for one in chance])
-    found = [one for one in _sharpened(seen.stills, labels, low) if one.clear or one.j > least]
-    # Of two alike one would be the second strongest and raise the bar for the other.
+    found = [one for one in _shared(seen.stills, labels, low) if one.clear or one.j > least]
+    # Of two alike one would be the second strongest and raise the bar for the other; so would
+    # the weaker of two triggers.
     unlike = _distinct(found)
-    usual = [one for one in unlike if one.apart and not _moved(one.what, labels, _luck(unlike))]
+    usual = [one for one in unlike if one.apart and not _moved(one.what, labels)]
     same = [min(SCENES * floor, SLACK * one.j) for one in unlike if not one.apart]
     bars = {
         True: max([low, *_second(one for one in usual if one.clear)]),
@@ -76,24 +79,21 @@ def _stamped(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
         return bars[one.clear] if enough else max(bars[one.clear], floor)
 
     passed = _distinct(one for one in found if one.j > level(one))
-    luck = _luck(passed)
+    luck = CERTAIN / max(1, sum(one.apart for one in passed))
     yield from (Lead(one.what, level(one), one.apart, luck, one.clear) for one in passed)
 
 
-def _luck(found: list[_Standing]) -> float:
-    """Chances that one of these is of one class by luck."""
-    return CERTAIN / max(1, sum(one.apart for one in found))
-
-
-def _sharpened(seen: Stills, labels: Tensor, least: float) -> Iterator[_Standing]:
-    """What clips share: the stamps whose coherence is above ``least``, each of all clips that have
-    it, and veils where clips are alike as no scene is."""
-    views, known = scenes.scenes(seen), list[_Whole]()
+def _shared(seen: Stills, labels: Tensor, least: float) -> Iterator[_Standing]:
+    """What clips share: the stamps whose coherence is above ``least``, and veils where clips are
+    alike as no scene is, each of all clips that have it."""
+    views, wholes = scenes.scenes(seen), dict[bytes, _Whole]()
     for members in _candidates(seen, labels, least):
         whole = _whole(seen, views, members)
-        if not any(whole.alike.members.equal(each.alike.members) for each in known):
-            known.append(whole)
-    veiled = [view is not None and scenes.no_scene(seen, views, one, labels) for one, view in known]
+        name = whole.alike.members.numpy().tobytes()
+        if name not in wholes or wholes[name].view is None:
+            wholes[name] = whole
+    known = [*wholes.values()]
+    veiled = [view is not None and scenes.no_scene(one, views, labels) for one, view in known]
     plain = [one for (one, _), veil in zip(known, veiled, strict=True) if not veil]
     fitted = stamps.fits(seen.features, [one.members for one in plain])
     for what, one in zip(fitted, plain, strict=True):
@@ -160,11 +160,11 @@ def _second(spread: Iterable[_Standing]) -> list[float]:
     return [SLACK * j for j in sorted(one.j for one in spread)[-2:-1]]
 
 
-def _moved(one: Stamp, labels: Tensor, luck: float) -> bool:
-    """Whether all its clips were; one trigger that is taken for a usual pattern raises no bar."""
+def _moved(one: Stamp, labels: Tensor) -> bool:
+    """Whether its clips may have been; what may be a trigger is no usual pattern."""
     names = tuple(map(str, range(int(labels.max()) + 1)))
     found = kinds.census(labels.tolist(), one.members.nonzero()[:, 0].tolist(), names)
-    return found.moved(luck)
+    return found.moved(CERTAIN)
 
 
 def _everywhere(seen: Seen, floor: float) -> Iterator[Lead]:

@@ -59,8 +59,7 @@ class Stills(NamedTuple):
 
     def cosines(self) -> dict[View, Tensor]:
         """Of all pairs of clips in each view, [clips, clips]."""
-        views = {view: normalize(self.bounded(*view)) for view in VIEWS}
-        return {view: rows @ rows.T for view, rows in views.items()}
+        return {view: _cosines(self.bounded(*view)) for view in VIEWS}
 
     def place(self, members: Tensor, template: Tensor) -> tuple[Tensor, float]:
         """Where what the members share is, energy [h, w], and how fine it is: mean frequency, 0 to
@@ -82,6 +81,11 @@ class Stills(NamedTuple):
         part = self.features[pick]
         signs = torch.randint(0, 2, part.shape, generator=rng, dtype=torch.int8).mul_(2).sub_(1)
         return self._replace(features=part * signs)
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    unit = normalize(rows)
+    return unit @ unit.T
 
 
 def bounded(features: Tensor) -> Tensor:
