@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from vidoor.data.ahead import AHEAD, ahead
+from vidoor.data.ahead import AHEAD, ahead, in_step
 
 
 def clip(index: int) -> torch.Tensor:
@@ -66,3 +66,18 @@ def test_the_thread_computes_as_its_caller_does():
         assert int(found) == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_worker_with_one_core_reads_when_it_is_asked():
+    begun = []
+
+    def read(index):
+        begun.append((index, threading.current_thread()))
+        return clip(index)
+
+    with in_step():
+        some = ahead(read, range(5))
+        assert [int(next(some)), len(begun)] == [0, 1]
+        assert [int(found) for found in some] == [1, 2, 3, 4]
+    assert {thread for _, thread in begun} == {threading.current_thread()}
+    assert int(next(ahead(read, [7, 8]))) == 7 and len(begun) > 6  # and outside as ever

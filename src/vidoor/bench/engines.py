@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from vidoor import progress
 from vidoor.bench.make import Outcome, make
 from vidoor.bench.stages import Stage
+from vidoor.data.ahead import in_step
 from vidoor.errors import DataError, RecipeError
 from vidoor.recipe import Runtime
 from vidoor.spread import Workers
@@ -122,7 +123,8 @@ def ray_workers(runtime: Runtime, *, quiet: bool = False) -> Iterator[Workers]:
 
 def _quietly(function: Callable[[range], Any], part: range) -> Any:
     progress.plain(True)
-    return function(part)
+    with in_step():  # as it was given cores of its own, and no others
+        return function(part)
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """Clips that are read while those before them are looked at.
 
 Files are decoded in a process of its own (``guard``), which a reader only waits for: a thread that
-waits ahead lets two cores work, and changes nothing else.
+waits ahead lets two cores work, and changes nothing else. A worker that was given one core reads
+``in_step``: the others are for other workers.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -14,9 +17,24 @@ from torch import Tensor
 AHEAD = 2
 """Clips that are read before they are asked for."""
 
+_in_step: ContextVar[bool] = ContextVar("in_step", default=False)
+
+
+@contextmanager
+def in_step() -> Iterator[None]:
+    """Inside, a clip is read when it is asked for, and none is read ``ahead``."""
+    token = _in_step.set(True)
+    try:
+        yield
+    finally:
+        _in_step.reset(token)
+
 
 def ahead(read: Callable[[int], Tensor], indices: Iterable[int]) -> Iterator[Tensor]:
     """``read`` of each index, in order, by one thread; its errors come where the clip would."""
+    if _in_step.get():
+        yield from map(read, indices)
+        return
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(1, "read ahead", torch.set_num_threads, (threads,)) as reader:
         waiting: deque[Future[Tensor]] = deque()

@@ -25,7 +25,7 @@ from vidoor.detectors.coherence import Coherence
 from vidoor.measure import detection
 from vidoor.measure.speed import interleaved
 from vidoor.recipe import Runtime
-from vidoor.spread import Workers, among
+from vidoor.spread import HERE, Workers, among
 from vidoor.types import ClipSet, Geometry
 
 GEOMETRY, CLIPS = Geometry(32, 112, 112), 1600
@@ -53,7 +53,8 @@ def audit() -> dict[str, Any]:
     ``time_ratio``    seconds a clip with ten times the clips, over those without; 1 is linear
     ``memory_ratio``  peak of memory beyond that before the first, of ten times the clips over
                       once: 1 where it does not grow; ``memory``: bytes of once
-    ``workers``       clips a second on two Ray workers over one; only where Ray is installed
+    ``workers``       clips a second on two Ray workers, each on one core, over one of them; and
+    ``over_here``     over this process, which reads ahead on another; only where Ray is installed
     """
     with tempfile.TemporaryDirectory() as folder:
         clips = _clips(Path(folder))
@@ -140,10 +141,13 @@ def _workers(clips: ClipSet) -> dict[str, float]:
     """An audit on two workers against one, once both have started."""
     runtime = Runtime(workers=WORKERS, device="cpu")
     with ray_workers(runtime, quiet=True) as both:
-        among_them = {"one": both._replace(many=1), "both": both}
+        among_them = {"here": HERE, "one": both._replace(many=1), "both": both}
         ways = {name: partial(_spread, clips, each) for name, each in among_them.items()}
         seconds = interleaved(ways, cold=False, runs=RUNS, warm=1)
-    return {"workers": seconds["one"] / seconds["both"]}
+    return {
+        "workers": seconds["one"] / seconds["both"],
+        "over_here": seconds["here"] / seconds["both"],
+    }
 
 
 def _spread(clips: ClipSet, workers: Workers) -> None:
