@@ -10,8 +10,8 @@ from vidoor.detectors._coherence.scenes import Agreement, Alike
 from vidoor.detectors._coherence.search import _either
 from vidoor.detectors._coherence.seen import Seen
 from vidoor.detectors._coherence.stamps import Stamp
-from vidoor.detectors._coherence.standing import _distinct, _stamped, _Standing, _whole
-from vidoor.detectors._coherence.stills import Stills
+from vidoor.detectors._coherence.standing import Standing, _distinct, _whole, least_of_chance
+from vidoor.detectors._coherence.stills import Eye, Stills
 
 BINS = 1500
 
@@ -193,8 +193,11 @@ def test_a_veil_tells_clips_whose_stamp_is_hard_to_see():
 def leads(found: Stills, labels: torch.Tensor) -> list[Lead]:
     """The still ones, at the usual floor."""
     nothing = torch.empty(0)
-    seen = Seen(nothing, nothing, nothing, nothing, found, labels)
-    return list(_stamped(seen, 30.0, torch.Generator().manual_seed(0)))
+    count = found.features.shape[1]
+    eye = Eye(nothing, torch.zeros(count), torch.ones(count))
+    seen = Seen(nothing, nothing, nothing, eye, found, labels)
+    least = least_of_chance(seen, 30.0, torch.Generator().manual_seed(0))
+    return standing.leads(seen, standing.shared(seen, 30.0), 30.0, least)
 
 
 def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
@@ -238,15 +241,15 @@ def test_few_clips_that_are_clearly_of_no_scene_have_the_low_floor():
     assert lead.what.members.equal(stamped)
 
 
-def still(first: int, last: int, j: float, clear: bool) -> _Standing:
+def still(first: int, last: int, j: float, clear: bool) -> Standing:
     members = (torch.arange(60) >= first) & (torch.arange(60) < last)
     scores = members.float() * j / int(members.sum()) ** 0.5
-    return _Standing(Stamp(members, scores, torch.zeros(4)), True, clear)
+    return Standing(Stamp(members, scores, torch.zeros(4)), True, clear)
 
 
-def kept(monkeypatch, *found: _Standing) -> list[_Standing]:
+def kept(monkeypatch, *found: Standing) -> list[Standing]:
     """Those of the groups that become leads. There are six classes of ten clips."""
-    monkeypatch.setattr(standing, "_shared", lambda *_: iter(found))
+    monkeypatch.setattr(standing, "shared", lambda *_: [*found])
     what = [lead.what for lead in leads(pictures(0), torch.arange(60) // 10)]
     return [one for one in found if any(one.what is each for each in what)]
 

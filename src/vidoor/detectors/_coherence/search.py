@@ -21,12 +21,14 @@ BETTER = 1.25  # clips that a phase of their own must add, as a ratio
 
 def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     """All leads of at least three clips whose coherence J exceeds ``floor`` and what chance has.
-    What stands still is sought in a thread of its own, with chance of its own."""
+    What stands still is sought in a thread of its own, its chance by draws of its own."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
     with ThreadPoolExecutor(1) as thread:
-        still = thread.submit(standing.leads, seen, floor, other)
+        shared = thread.submit(standing.shared, seen, floor)
         found = _going(seen, floor, fpr, rng)
-        return found._replace(leads=(*found.leads, *still.result()))
+        least = standing.least_of_chance(seen, floor, other)
+        still = standing.leads(seen, shared.result(), floor, least)
+        return found._replace(leads=(*found.leads, *still))
 
 
 def _going(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:

@@ -29,7 +29,7 @@ INSIDE = 0.8  # share of the clips of a group that is part of another
 ROUNDS = 4  # steps in which a group takes in what it lacks
 
 
-class _Standing(NamedTuple):
+class Standing(NamedTuple):
     """A stamp, and how its clips are alike beside it."""
 
     what: Stamp
@@ -49,21 +49,25 @@ class _Whole(NamedTuple):
     view: Scenes | None  # in which some of them are alike as no scene is
 
 
-def leads(seen: Seen, floor: float, rng: torch.Generator) -> list[Lead]:
-    """What three clips or more share, and what most of them do."""
-    return [*_stamped(seen, floor, rng), *_everywhere(seen, floor)]
+def least_of_chance(seen: Seen, floor: float, rng: torch.Generator) -> float:
+    """The coherence J that a stamp has to exceed: more than chance has in as good a search."""
+    pick = torch.randperm(len(seen.labels), generator=rng)[:SAMPLE]
+    flipped = seen.stills.flipped(pick, rng)
+    chance = stamps.stamps(flipped.features, flipped.cosines(), seen.labels[pick])
+    return max([LOW * floor] + [SLACK * one.coherence() for one in chance])
 
 
-def _stamped(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
+def leads(seen: Seen, shared: Iterable[Standing], floor: float, least: float) -> list[Lead]:
+    """Of what clips share, what is beyond chance, ``least``, and nature; and what most have."""
+    return [*_stamped(seen, shared, floor, least), *_everywhere(seen, floor)]
+
+
+def _stamped(seen: Seen, shared: Iterable[Standing], floor: float, least: float) -> Iterator[Lead]:
     """Stamps beyond chance and beyond those that are spread over the classes. Clips that are
     clearly of no scene need not outdo chance or scenes, and of what is spread that alone which is
     so, too."""
     labels, low = seen.labels, LOW * floor
-    pick = torch.randperm(len(labels), generator=rng)[:SAMPLE]
-    flipped = seen.stills.flipped(pick, rng)
-    chance = stamps.stamps(flipped.features, flipped.cosines(), labels[pick])
-    least = max([low] + [SLACK * one.coherence() for one in chance])
-    found = [one for one in _shared(seen.stills, labels, low) if one.clear or one.j > least]
+    found = [one for one in shared if one.clear or one.j > least]
     # Of two alike one would be the second strongest and raise the bar for the other; so would
     # the weaker of two triggers.
     unlike = _distinct(found)
@@ -74,7 +78,7 @@ def _stamped(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
         False: max([least, *same, *_second(usual)]),
     }
 
-    def level(one: _Standing) -> float:
+    def level(one: Standing) -> float:
         enough = int(one.what.members.sum()) >= ENOUGH[one.clear]
         return bars[one.clear] if enough else max(bars[one.clear], floor)
 
@@ -83,24 +87,28 @@ def _stamped(seen: Seen, floor: float, rng: torch.Generator) -> Iterator[Lead]:
     yield from (Lead(one.what, level(one), one.apart, luck, one.clear) for one in passed)
 
 
-def _shared(seen: Stills, labels: Tensor, least: float) -> Iterator[_Standing]:
-    """What clips share: the stamps whose coherence is above ``least``, and veils where clips are
-    alike as no scene is, each of all clips that have it."""
-    views, wholes = scenes.scenes(seen), dict[bytes, _Whole]()
-    for members in _candidates(seen, labels, least):
-        whole = _whole(seen, views, members)
+def shared(seen: Seen, floor: float) -> list[Standing]:
+    """What clips share, be it by chance: stamps, and veils where clips are alike as no scene is,
+    each of all clips that have it."""
+    pictures, labels = seen.stills, seen.labels
+    views, wholes = scenes.scenes(pictures), dict[bytes, _Whole]()
+    for members in _candidates(pictures, labels, LOW * floor):
+        whole = _whole(pictures, views, members)
         name = whole.alike.members.numpy().tobytes()
         if name not in wholes or wholes[name].view is None:
             wholes[name] = whole
     known = [*wholes.values()]
     veiled = [view is not None and scenes.no_scene(one, views, labels) for one, view in known]
     plain = [one for (one, _), veil in zip(known, veiled, strict=True) if not veil]
-    fitted = stamps.fits(seen.features, [one.members for one in plain])
-    for what, one in zip(fitted, plain, strict=True):
-        yield _Standing(what, scenes.elsewhere(one, views, labels), False)
+    fitted = stamps.fits(pictures.features, [one.members for one in plain])
+    found = [
+        Standing(what, scenes.elsewhere(one, views, labels), False)
+        for what, one in zip(fitted, plain, strict=True)
+    ]
     for one, view in compress(known, veiled):
         if view is not None:
-            yield _Standing(_veil(seen, view, one.members), True, True)
+            found.append(Standing(_veil(pictures, view, one.members), True, True))
+    return found
 
 
 def _candidates(seen: Stills, labels: Tensor, least: float) -> Iterator[Tensor]:
@@ -135,27 +143,27 @@ def _veil(seen: Stills, view: Scenes, members: Tensor) -> Stamp:
     return stamps.veil(view, seen.features.shape[1], members)
 
 
-def _distinct(found: Iterable[_Standing]) -> list[_Standing]:
+def _distinct(found: Iterable[Standing]) -> list[Standing]:
     """No two of mostly the same clips: those that are clearly of no scene first, then the most
     coherent. Of the former none that is part of another: a logo is seen best in dark clips."""
-    chosen = list[_Standing]()
+    chosen = list[Standing]()
     for one in sorted(found, key=lambda one: (not one.clear, -one.j)):
         if not any(_alike(one, each) for each in chosen):
             chosen.append(one)
     return chosen
 
 
-def _alike(one: _Standing, other: _Standing) -> bool:
+def _alike(one: Standing, other: Standing) -> bool:
     mine, others = one.what.members, other.what.members
     part = int((mine & others).sum()) > INSIDE * min(_size(one), _size(other))
     return (one.clear and other.clear and part) or groups.shared(mine, others) > groups.SAME
 
 
-def _size(one: _Standing) -> int:
+def _size(one: Standing) -> int:
     return int(one.what.members.sum())
 
 
-def _second(spread: Iterable[_Standing]) -> list[float]:
+def _second(spread: Iterable[Standing]) -> list[float]:
     """A bar by the second one: a single logo of some classes must not hide what else there is."""
     return [SLACK * j for j in sorted(one.j for one in spread)[-2:-1]]
 
