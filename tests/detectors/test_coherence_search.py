@@ -279,6 +279,14 @@ def test_a_group_that_is_too_weak_hides_no_other(monkeypatch):
     assert kept(monkeypatch, weak, strong) == [strong]
 
 
+@pytest.mark.parametrize(("usual", "least"), [(30.0, 12.0), (9.0, 5.0)])
+def test_a_group_takes_in_what_chance_and_half_a_likeness_do_not_give(usual, least):
+    scores = torch.zeros(60)
+    scores[:5], scores[5], scores[6] = usual, least + 0.1, least - 0.1
+    one = still(0, 5, 20.0, True).what._replace(scores=scores)
+    assert stamps.grown(one).nonzero()[:, 0].tolist() == [*range(6)]
+
+
 def test_of_groups_of_the_same_clips_the_clearest_is_kept():
     clear, stronger = still(0, 9, 20.0, True), still(0, 11, 90.0, False)
     assert _distinct([stronger, clear]) == [clear]
