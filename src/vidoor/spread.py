@@ -6,10 +6,13 @@ together in any number has the same result on any number of workers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
+
+import torch
 
 T = TypeVar("T")
 
@@ -50,3 +53,11 @@ def spread(function: Callable[[range], T], count: int) -> list[T]:
     parts = max(1, min(workers.many, count))
     cuts = [count * i // parts for i in range(parts + 1)]
     return workers.each(function, [range(*cut) for cut in pairwise(cuts)])
+
+
+@contextmanager
+def beside(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread that computes with as many cores as its caller, hence to the same bits."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1, name, torch.set_num_threads, (threads,)) as one:
+        yield one

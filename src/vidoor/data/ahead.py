@@ -7,12 +7,13 @@ waits ahead lets two cores work, and changes nothing else. A worker that was giv
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import torch
 from torch import Tensor
+
+from vidoor.spread import beside
 
 AHEAD = 2
 """Clips that are read before they are asked for."""
@@ -35,8 +36,7 @@ def ahead(read: Callable[[int], Tensor], indices: Iterable[int]) -> Iterator[Ten
     if _in_step.get():
         yield from map(read, indices)
         return
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(1, "read ahead", torch.set_num_threads, (threads,)) as reader:
+    with beside("read ahead") as reader:
         waiting: deque[Future[Tensor]] = deque()
         try:
             for index in indices:

@@ -5,7 +5,6 @@ Chance is searched just as the clips are: their spectra under random shifts.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -13,6 +12,7 @@ from vidoor.detectors._coherence import groups, standing
 from vidoor.detectors._coherence.groups import Group, Spectra, View
 from vidoor.detectors._coherence.leads import Lead, Leads
 from vidoor.detectors._coherence.seen import SAMPLE, Seen
+from vidoor.spread import beside
 
 DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds their J by this
 MOST_GROUPS, LEFT = 6, 8  # searches, at most; clips that are worth another one
@@ -23,7 +23,7 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     """All leads of at least three clips whose coherence J exceeds ``floor`` and what chance has.
     What stands still is sought in a thread of its own, its chance by draws of its own."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
-    with ThreadPoolExecutor(1) as thread:
+    with beside("still patterns") as thread:
         shared = thread.submit(standing.shared, seen, floor)
         found = _going(seen, floor, fpr, rng)
         least = standing.least_of_chance(seen, floor, other)

@@ -12,6 +12,7 @@ from vidoor.detectors._coherence.groups import CHUNK, TINY, Spectra
 from vidoor.detectors._coherence.order import median
 from vidoor.detectors._coherence.sketch import Sketch
 from vidoor.detectors._coherence.stills import Eye, Stills
+from vidoor.spread import beside
 
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
 BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
@@ -30,10 +31,11 @@ class Seen(NamedTuple):
 
 def see(sketch: Sketch, bins: Tensor, labels: Tensor, rng: torch.Generator) -> Seen:
     """Look at a sketch. Its rows are whitened in place."""
-    level = _level(sketch.rows)
-    twins = _twins(sketch.thumbs)
-    eye, pictures = stills.learn_eye(sketch.pictures)
-    spectra = Spectra(whiten(sketch.rows, level), bins, twins)
+    with beside("pictures") as thread:
+        learnt = thread.submit(stills.learn_eye, sketch.pictures)
+        level = _level(sketch.rows)
+        spectra = Spectra(whiten(sketch.rows, level), bins, _twins(sketch.thumbs))
+        eye, pictures = learnt.result()
     count = len(labels)
     probes = torch.arange(min(max(count, 64), SAMPLE)) % count
     probe = spectra.shifted(probes, rng).rows
