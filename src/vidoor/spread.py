@@ -57,7 +57,8 @@ def spread(function: Callable[[range], T], count: int) -> list[T]:
 
 @contextmanager
 def beside(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread that computes with as many cores as its caller, hence to the same bits."""
+    """A thread that computes as its caller does, hence to the same bits: by as many threads of its
+    own. Who leaves early waits for it."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(1, name, torch.set_num_threads, (threads,)) as one:
         yield one

@@ -4,14 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from vidoor.bench.engines import _quietly
 from vidoor.bench.executors import executor, gpus
 from vidoor.bench.plan import plan
+from vidoor.data.ahead import ahead
 from vidoor.errors import RecipeError
 from vidoor.recipe import Runtime
 
@@ -132,3 +136,19 @@ def test_an_executor_whose_package_is_missing_says_what_to_install(monkeypatch):
         executor(Runtime(executor="slurm")),
     ):
         pass
+
+
+@pytest.mark.parametrize(("cores", "ahead_of_time"), [(1, False), (2, True)])
+def test_a_ray_worker_with_one_core_reads_no_clip_ahead(cores, ahead_of_time):
+    def readers(part):
+        found = []
+
+        def read(index):
+            found.append(threading.current_thread())
+            return torch.tensor(index)
+
+        assert [int(clip) for clip in ahead(read, part)] == [*part]
+        return set(found)
+
+    found = _quietly(readers, range(4), cores)
+    assert (found != {threading.current_thread()}) is ahead_of_time

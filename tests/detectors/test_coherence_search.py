@@ -168,6 +168,20 @@ def test_few_clips_are_of_no_scene_if_they_are_strangers_in_the_other_view(seed)
     assert not scenes.no_scene(room, room_views, labels)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 4, 5])
+def test_a_room_in_colour_is_a_room_among_grey_clips(seed):
+    """Of which no likeness in colour is other than 0, so that theirs does not deviate."""
+    found, grey = pictures(seed), torch.arange(60) >= 25
+    shared(found, FIVE, AREA, 1.2)
+    shared(found, FIVE, 4 * AREA, 0.15)
+    for first in (AREA, 4 * AREA):
+        found.features[grey, first : first + 2 * AREA] = 0.0
+    views = scenes.scenes(found)
+    room = _whole(found, views, FIVE).alike
+    assert room.members.equal(FIVE)
+    assert scenes.lopsided(room, views) < scenes.LOPSIDED
+
+
 def test_a_veil_tells_clips_whose_stamp_is_hard_to_see():
     """Ten clips of which three have no strong feature of the stamp; strangers have one of them."""
     found = pictures(9)
@@ -258,9 +272,10 @@ def test_one_trigger_raises_no_bar_for_another(monkeypatch):
     """Be there so many groups that four clips of a class are no proof any more."""
     strong, weak = still(0, 4, 90.0, True), still(10, 14, 40.0, True)
     column = torch.arange(60) % 10
-    usual = [still(0, 6, 25.0, False) for _ in range(5)]
-    for k, one in enumerate(usual):
-        usual[k] = one._replace(what=one.what._replace(members=column == 5 + k))
+    usual = [
+        Standing(Stamp(column == k, (column == k) * 25.0 / 6**0.5, torch.zeros(4)), True, False)
+        for k in range(5, 10)
+    ]
     assert kept(monkeypatch, strong, weak, *usual)[:2] == [strong, weak]
 
 

@@ -3,7 +3,7 @@
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -111,7 +111,8 @@ def ray_workers(runtime: Runtime, *, quiet: bool = False) -> Iterator[Workers]:
             task = ray.remote(_quietly).options(num_cpus=runtime.threads, max_retries=3)
             shared = ray.put(function)
             try:
-                return list(ray.get([task.remote(shared, part) for part in parts]))
+                calls = [task.remote(shared, part, runtime.threads) for part in parts]
+                return list(ray.get(calls))
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayError as error:
@@ -121,9 +122,9 @@ def ray_workers(runtime: Runtime, *, quiet: bool = False) -> Iterator[Workers]:
         yield Workers(runtime.workers, each)
 
 
-def _quietly(function: Callable[[range], Any], part: range) -> Any:
+def _quietly(function: Callable[[range], Any], part: range, cores: int) -> Any:
     progress.plain(True)
-    with in_step():  # as it was given cores of its own, and no others
+    with in_step() if cores == 1 else nullcontext():
         return function(part)
 
 

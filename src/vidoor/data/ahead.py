@@ -34,7 +34,8 @@ def in_step() -> Iterator[None]:
 def ahead(read: Callable[[int], Tensor], indices: Iterable[int]) -> Iterator[Tensor]:
     """``read`` of each index, in order, by one thread; its errors come where the clip would."""
     if _in_step.get():
-        yield from map(read, indices)
+        for index in indices:
+            yield read(index)
         return
     with beside("read ahead") as reader:
         waiting: deque[Future[Tensor]] = deque()

@@ -6,7 +6,7 @@ nothing in common but what it spreads over the other.
 """
 
 from collections.abc import Mapping
-from math import ceil
+from math import ceil, sqrt
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,8 @@ from vidoor.detectors._coherence.order import least_of_top
 from vidoor.detectors._coherence.stills import VIEWS, Stills, View
 
 DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
-FEWEST, LOPSIDED = 0.005, 0.023  # features left out where a scene would show; of no scene
+FEWEST = 0.005  # share of the features that is left out where a scene would show
+LOPSIDED, LEVEL = 0.023, 0.5  # likeness⁴ · deviations of no scene; least, in those of chance
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
 PROOF, SIBLINGS = 8, 0.4  # clips for a proof; share of near clips with the same label, at most
 AGREED, DIFFER = 0.33, 0.2  # likeness of what is no scene in one view; the other's share of it
@@ -189,7 +190,8 @@ def lopsided(one: Alike, views: tuple[Scenes, ...]) -> float:
     likeness = views[other].likeness(one.some, one.marks[other], dropped=FEWEST)
     own, others = likeness[:, one.members].nan_to_num(-1).amax(1), likeness[:, ~one.members]
     spread = MAD * (others - others.median(1, keepdim=True).values).abs().median(1).values
-    nearer = (others.amax(1) - own) / spread.clamp(min=TINY)
+    least = LEVEL / sqrt(len(one.marks[other]))  # where others have nothing there, as grey clips
+    nearer = (others.amax(1) - own) / spread.clamp(min=least)
     return found.strong**4 * float(nearer.median())
 
 
