@@ -80,4 +80,5 @@ def test_a_worker_with_one_core_reads_when_it_is_asked():
         assert [int(next(some)), len(begun)] == [0, 1]
         assert [int(found) for found in some] == [1, 2, 3, 4]
     assert {thread for _, thread in begun} == {threading.current_thread()}
-    assert int(next(ahead(read, [7, 8]))) == 7 and len(begun) > 6  # and outside as ever
+    assert [int(found) for found in ahead(read, [7, 8])] == [7, 8]  # and outside as ever
+    assert begun[-1][1] is not threading.current_thread()
