@@ -211,7 +211,7 @@ def leads(found: Stills, labels: torch.Tensor) -> list[Lead]:
     eye = Eye(nothing, torch.zeros(count), torch.ones(count))
     seen = Seen(nothing, nothing, nothing, eye, found, labels)
     least = least_of_chance(seen, 30.0, torch.Generator().manual_seed(0))
-    return standing.leads(seen, standing.shared(seen, 30.0), 30.0, least)
+    return standing.leads(seen, standing.candidates(seen, 30.0), 30.0, least)
 
 
 def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
@@ -263,7 +263,7 @@ def still(first: int, last: int, j: float, clear: bool) -> Standing:
 
 def kept(monkeypatch, *found: Standing) -> list[Standing]:
     """Those of the groups that become leads. There are six classes of ten clips."""
-    monkeypatch.setattr(standing, "shared", lambda *_: [*found])
+    monkeypatch.setattr(standing, "candidates", lambda *_: [*found])
     what = [lead.what for lead in leads(pictures(0), torch.arange(60) // 10)]
     return [one for one in found if any(one.what is each for each in what)]
 

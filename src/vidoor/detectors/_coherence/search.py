@@ -24,10 +24,10 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     What stands still is sought in a thread of its own, its chance by draws of its own."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
     with beside("still patterns") as thread:
-        shared = thread.submit(standing.shared, seen, floor)
+        sought = thread.submit(standing.candidates, seen, floor)
         found = _going(seen, floor, fpr, rng)
         least = standing.least_of_chance(seen, floor, other)
-        still = standing.leads(seen, shared.result(), floor, least)
+        still = standing.leads(seen, sought.result(), floor, least)
         return found._replace(leads=(*found.leads, *still))
 
 

@@ -7,7 +7,6 @@ the other (``scenes``) are neither; they are told by that view as a whole.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import compress
 from typing import NamedTuple
 
 import torch
@@ -57,17 +56,19 @@ def least_of_chance(seen: Seen, floor: float, rng: torch.Generator) -> float:
     return max([LOW * floor] + [SLACK * one.coherence() for one in chance])
 
 
-def leads(seen: Seen, shared: Iterable[Standing], floor: float, least: float) -> list[Lead]:
+def leads(seen: Seen, candidates: Iterable[Standing], floor: float, least: float) -> list[Lead]:
     """Of what clips share, what is beyond chance, ``least``, and nature; and what most have."""
-    return [*_stamped(seen, shared, floor, least), *_everywhere(seen, floor)]
+    return [*_stamped(seen, candidates, floor, least), *_everywhere(seen, floor)]
 
 
-def _stamped(seen: Seen, shared: Iterable[Standing], floor: float, least: float) -> Iterator[Lead]:
+def _stamped(
+    seen: Seen, candidates: Iterable[Standing], floor: float, least: float
+) -> Iterator[Lead]:
     """Stamps beyond chance and beyond those that are spread over the classes. Clips that are
     clearly of no scene need not outdo chance or scenes, and of what is spread that alone which is
     so, too."""
     labels, low = seen.labels, LOW * floor
-    found = [one for one in shared if one.clear or one.j > least]
+    found = [one for one in candidates if one.clear or one.j > least]
     # Of two alike one would be the second strongest and raise the bar for the other; so would
     # the weaker of two triggers.
     unlike = _distinct(found)
@@ -87,31 +88,31 @@ def _stamped(seen: Seen, shared: Iterable[Standing], floor: float, least: float)
     yield from (Lead(one.what, level(one), one.apart, luck, one.clear) for one in passed)
 
 
-def shared(seen: Seen, floor: float) -> list[Standing]:
+def candidates(seen: Seen, floor: float) -> list[Standing]:
     """What clips share, be it by chance: stamps, and veils where clips are alike as no scene is,
     each of all clips that have it."""
     pictures, labels = seen.stills, seen.labels
     views, wholes = scenes.scenes(pictures), dict[bytes, _Whole]()
-    for members in _candidates(pictures, labels, LOW * floor):
+    for members in _guesses(pictures, labels, LOW * floor):
         whole = _whole(pictures, views, members)
         name = whole.alike.members.numpy().tobytes()
         if name not in wholes or wholes[name].view is None:
             wholes[name] = whole
-    known = [*wholes.values()]
-    veiled = [view is not None and scenes.no_scene(one, views, labels) for one, view in known]
-    plain = [one for (one, _), veil in zip(known, veiled, strict=True) if not veil]
+    known = [
+        _Whole(one, view if view is not None and scenes.no_scene(one, views, labels) else None)
+        for one, view in wholes.values()
+    ]
+    plain = [one for one, view in known if view is None]
     fitted = stamps.fits(pictures.features, [one.members for one in plain])
     found = [
         Standing(what, scenes.elsewhere(one, views, labels), False)
         for what, one in zip(fitted, plain, strict=True)
     ]
-    for one, view in compress(known, veiled):
-        if view is not None:
-            found.append(Standing(_veil(pictures, view, one.members), True, True))
-    return found
+    veils = [_veil(pictures, view, one.members) for one, view in known if view is not None]
+    return found + [Standing(veil, True, True) for veil in veils]
 
 
-def _candidates(seen: Stills, labels: Tensor, least: float) -> Iterator[Tensor]:
+def _guesses(seen: Stills, labels: Tensor, least: float) -> Iterator[Tensor]:
     """Groups of clips, bool [clips]."""
     cosines = seen.cosines()
     clear = scenes.clear_groups(cosines)
@@ -130,13 +131,14 @@ def _whole(seen: Stills, views: tuple[Scenes, ...], members: Tensor) -> _Whole:
     view, members = views[heart.view], heart.members
     for _ in range(ROUNDS):
         if members.sum() < LEAST:
-            return _Whole(one, None)
+            break
         before, members = members, stamps.grown(_veil(seen, view, members))
         if members.equal(before):
             break
-    whole = scenes.alike(seen, views, members) if members.sum() >= LEAST else one
-    sure = whole is not one and whole.agreement().one_sided
-    return _Whole(whole, view) if sure else _Whole(one, None)
+    if members.sum() < LEAST:
+        return _Whole(one, None)
+    whole = scenes.alike(seen, views, members)
+    return _Whole(whole, view) if whole.agreement().one_sided else _Whole(one, None)
 
 
 def _veil(seen: Stills, view: Scenes, members: Tensor) -> Stamp:
