@@ -222,8 +222,9 @@ def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
     shared(found, stamped, 3 * AREA, 1.5)
     for first in (0, 3 * AREA):
         shared(found, place, first, 3.0, seed=1)
-    lead, scene, *_ = leads(found, labels)
+    lead, scene, *more = leads(found, labels)
     assert not scene.apart and scene.what.members.equal(place)
+    assert not any(one.apart for one in more)
     assert lead.apart and lead.what.members.equal(stamped)
     assert lead.what.span == found.span(True, False)  # a veil, not a stamp
     assert scene.what.span is None
