@@ -5,7 +5,7 @@ where that is done. Results come in the order of the parts, so a method whose pa
 together in any number has the same result on any number of workers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,7 +14,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Something like ``map``."""
 
 
 class Workers(NamedTuple):
@@ -57,8 +61,23 @@ def spread(function: Callable[[range], T], count: int) -> list[T]:
 
 @contextmanager
 def beside(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread that computes as its caller does, hence to the same bits: by as many threads of its
-    own. Who leaves early waits for it."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(1, name, torch.set_num_threads, (threads,)) as one:
-        yield one
+    """A thread for what is done at the same time; its caller and it have half of the caller's
+    threads each: with more than there are cores, each would wait for the other in every step. Who
+    leaves early waits for it."""
+    all_of_them = torch.get_num_threads()
+    half = max(1, all_of_them // 2)
+    torch.set_num_threads(half)
+    try:
+        with ThreadPoolExecutor(1, name, torch.set_num_threads, (half,)) as one:
+            yield one
+    finally:
+        torch.set_num_threads(all_of_them)
+
+
+def in_two(thread: ThreadPoolExecutor, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """``function`` of each item, of every other one in the ``thread``."""
+    all_of_them = [*items]
+    theirs = thread.submit(lambda: [function(one) for one in all_of_them[1::2]])
+    found = dict(zip(range(0, len(all_of_them), 2), map(function, all_of_them[::2]), strict=True))
+    found |= dict(zip(range(1, len(all_of_them), 2), theirs.result(), strict=True))
+    return [found[place] for place in range(len(all_of_them))]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.fft import irfftn
 
 from vidoor.detectors._coherence import order
+from vidoor.detectors._coherence.products import products
 from vidoor.detectors._coherence.views import moving, sizes
 
 COUNTS = st.integers(1, 40)
@@ -20,7 +21,7 @@ def numbers(seed: int, *shape: int) -> torch.Tensor:
 @given(COUNTS, COUNTS, st.integers(0, 1), st.integers(0, 99))
 def test_a_median_is_that_of_torch(rows: int, columns: int, dim: int, seed: int):
     values = numbers(seed, rows, columns)
-    assert order.median(values, dim).equal(values.median(dim, keepdim=True).values)
+    assert order.median(values.clone(), dim).equal(values.median(dim, keepdim=True).values)
 
 
 @settings(deadline=None)
@@ -32,10 +33,12 @@ def test_the_least_of_the_highest_is_that_of_torch(rows: int, columns: int, data
 
 @settings(deadline=None)
 @given(COUNTS, COUNTS, st.floats(-2, 2, width=32))
-def test_what_is_above_a_level_is_counted(rows: int, columns: int, level: float):
+def test_what_is_beyond_a_level_is_counted(rows: int, columns: int, level: float):
     values = numbers(columns, rows, columns)
-    by_hand = [sum(value > level for value in column) for column in values.T.tolist()]
-    assert order.count_above(values, level).tolist() == by_hand
+    above = [sum(value > level for value in column) for column in values.T.tolist()]
+    below = [sum(value < -level for value in column) for column in values.T.tolist()]
+    high, low = order.count_beyond(values, level)
+    assert (high.tolist(), low.tolist()) == (above, below)
 
 
 @pytest.mark.parametrize("count", [*range(2, 40), 64, 112, 224])
@@ -55,3 +58,10 @@ def test_a_spectrum_is_that_of_the_differences():
     spectrum = moving(volume)
     change = irfftn(spectrum, s=sizes(volume.shape))[:5, :8, :11]
     assert torch.allclose(change, volume.diff(dim=0).diff(dim=1).diff(dim=2), atol=1e-4)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 70), st.integers(1, 9))
+def test_products_of_all_pairs_are_those_of_a_matrix_and_itself(rows: int, columns: int):
+    values = numbers(rows, rows, columns)
+    assert torch.allclose(products(values), values @ values.T, atol=1e-5)

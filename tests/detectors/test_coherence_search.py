@@ -194,7 +194,7 @@ def test_a_veil_tells_clips_whose_stamp_is_hard_to_see():
     whole = _whole(found, scenes.scenes(found), guess)
     assert whole.alike.members.equal(clips)
     assert whole.view is not None and whole.view.span == found.span(False, False)
-    one = stamps.veil(whole.view, found.features.shape[1], clips)
+    one = stamps.veil(whole.view, found.features, clips)
     assert one.scores[clips].min() > 2 * one.scores[~clips].max()
     # Clips that had no part in it are scored alike.
     again = one.score(found.features)[~clips]
@@ -211,7 +211,9 @@ def leads(found: Stills, labels: torch.Tensor) -> list[Lead]:
     eye = Eye(nothing, torch.zeros(count), torch.ones(count))
     seen = Seen(nothing, nothing, nothing, eye, found, labels)
     least = least_of_chance(seen, 30.0, torch.Generator().manual_seed(0))
-    return standing.leads(seen, standing.candidates(seen, 30.0), 30.0, least)
+    return standing.leads(
+        seen, standing.candidates(seen, standing.guesses(seen, 30.0)), 30.0, least
+    )
 
 
 def test_what_is_clearly_no_scene_need_not_outdo_scenes(monkeypatch):
@@ -239,7 +241,7 @@ def test_clips_that_are_clearly_of_no_scene_are_found_by_that_alone():
     shared(found, MEMBERS, 3 * AREA, 3.0)
     for first in (0, 3 * AREA):
         shared(found, place, first, 3.0, seed=1)
-    (group,) = scenes.clear_groups(found.cosines())
+    (group,) = scenes.clear_groups(scenes.cosines(scenes.scenes(found)))
     assert group.equal(MEMBERS)
 
 

@@ -1,5 +1,6 @@
 """Work in parts: in order, whole, and with the same result on any number of workers."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from noise import clips, poisoned
 from travel import sent
 
 from vidoor.detectors.coherence import Coherence
-from vidoor.spread import HERE, Workers, among, spread
+from vidoor.spread import HERE, Workers, among, beside, in_two, spread
 from vidoor.types import ClipSet, Verdict
 
 
@@ -29,6 +30,39 @@ def test_workers_are_those_of_the_block() -> None:
     with among(HERE._replace(many=4)):
         assert len(spread(len, 8)) == 4
     assert spread(len, 8) == [8]
+
+
+@given(count=st.integers(0, 9))
+def test_two_threads_do_all_in_order_and_at_the_same_time(count: int) -> None:
+    names, here = list[str](), threading.current_thread().name
+
+    def work(item: int) -> int:
+        names.append(threading.current_thread().name)
+        return -item
+
+    with beside("other") as thread:
+        assert in_two(thread, work, iter(range(count))) == [-item for item in range(count)]
+    assert names.count(here) == (count + 1) // 2 and len(names) == count
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_an_error_in_either_thread_is_raised(where: int) -> None:
+    with beside("other") as thread, pytest.raises(ZeroDivisionError):
+        in_two(thread, lambda item: 1 // (item - where), range(4))
+
+
+def test_two_threads_share_what_one_had() -> None:
+    before = torch.get_num_threads()
+    try:
+        for many, half in ((1, 1), (2, 1), (5, 2), (8, 4)):
+            torch.set_num_threads(many)
+            with pytest.raises(RuntimeError, match="left early"), beside("other") as thread:
+                assert torch.get_num_threads() == half
+                assert thread.submit(torch.get_num_threads).result() == half
+                raise RuntimeError("left early")
+            assert torch.get_num_threads() == many
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_coherence_is_the_same_on_any_number_of_workers() -> None:

@@ -186,7 +186,7 @@ class _Rater:
 
     def _rate(self, clip: Tensor) -> Tensor:
         one = look(clip, self.through)
-        row, features = whiten(one.row[None], self.level), self.eye.features(one.picture[None])
+        row, features = whiten(one.row[None], self.level), self.eye.features(one.still[None])
         sights = (row if isinstance(what, Group) else features for what in self.whats)
         return torch.cat(
             [what.score(sight) for what, sight in zip(self.whats, sights, strict=True)]

@@ -16,6 +16,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from vidoor.detectors._coherence.products import products
+
 MAD = 1.4826  # median of |x| -> standard deviation, where x is normal
 RAYLEIGH, FIFTH = 1.2533, 0.668  # mean and 20 % quantile of the length of a normal pair
 CUT = 6.0  # standard deviations at which a clip joins a group: chance stays below it
@@ -97,7 +99,7 @@ def gram(spectra: Spectra, probe: Tensor) -> Tensor:
     which a pattern cannot widen; pairs of the same footage have none."""
     width = (spectra.rows @ probe.T).std(1).clamp(min=TINY)
     width = (width / width.median().sqrt()).clamp(min=0.1 * float(width.median().sqrt()))
-    pairs = (spectra.rows @ spectra.rows.T).div_(width[:, None]).div_(width)
+    pairs = products(spectra.rows).div_(width[:, None]).div_(width)
     return pairs.masked_fill_(spectra.twins, 0.0)
 
 
@@ -136,8 +138,9 @@ def matched(
     if fold.max() < 1:  # one piece of footage, however often: there is nothing to compare
         return Group(members, torch.zeros(len(fold)), torch.zeros(1, depth, spectra.rows.shape[1]))
     count = int(fold.max()) + 1
-    apart = (fold != torch.arange(count)[:, None]) & members
-    bank = (apart[:, None] * weights.T).flatten(0, 1) @ spectra.rows
+    inside = members.nonzero()[:, 0]
+    apart = fold[inside] != torch.arange(count)[:, None]
+    bank = (apart[:, None] * weights[inside].T).flatten(0, 1) @ spectra.rows[inside]
     bank = bank.view(count, depth, -1)
     size = bank.view(count, depth, -1, 2).square().sum((1, 3))
     least = size.topk(max(1, round(KEPT * size.shape[1])), dim=1).values[:, -1:]

@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def median(values: Tensor, dim: int) -> Tensor:
-    """The lower median along ``dim``, which stays, as one."""
-    count = values.shape[dim]
-    found = np.partition(values.numpy(), (count - 1) // 2, axis=dim)
-    return torch.from_numpy(found).narrow(dim, (count - 1) // 2, 1).clone()
+    """The lower median along ``dim``, which stays, as one; the values are put in another order."""
+    middle = (values.shape[dim] - 1) // 2
+    values.numpy().partition(middle, axis=dim)
+    return values.narrow(dim, middle, 1).clone()
 
 
 def least_of_top(values: Tensor, many: int) -> Tensor:
@@ -18,6 +18,8 @@ def least_of_top(values: Tensor, many: int) -> Tensor:
     return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place : place + 1])
 
 
-def count_above(values: Tensor, level: float) -> Tensor:
-    """How many of each column are above ``level``, float32 [columns]."""
-    return torch.from_numpy(np.count_nonzero(values.numpy() > level, axis=0)).float()
+def count_beyond(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """How many of each column are above ``level``, and below its negative, float32 [columns]."""
+    high, low = values.numpy() > level, values.numpy() < -level
+    above, below = (np.count_nonzero(each, axis=0) for each in (high, low))
+    return torch.from_numpy(above).float(), torch.from_numpy(below).float()

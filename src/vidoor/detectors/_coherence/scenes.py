@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidoor.detectors._coherence.groups import CHUNK, LEAST, MAD, TINY
+from vidoor.detectors._coherence.groups import LEAST, MAD, TINY
 from vidoor.detectors._coherence.order import least_of_top
-from vidoor.detectors._coherence.stills import VIEWS, Stills, View
+from vidoor.detectors._coherence.products import products
+from vidoor.detectors._coherence.stills import VIEWS, Stills, View, bounded
 
-DROPPED, ROUNDING = 0.1, 1e-12  # features left out as the stamp's; share of an energy: nothing
+DROPPED, ROUNDING = 0.1, 1e-3  # features left out as the stamp's; no difference leaves so little
 FEWEST = 0.005  # share of the features that is left out where a scene would show
 LOPSIDED, LEVEL = 0.023, 0.5  # likeness⁴ · deviations of no scene; least, in those of chance
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
@@ -33,15 +34,19 @@ class Scenes(NamedTuple):
 
     span: slice
     """Which features they are, of those of ``Stills``."""
-    rows: Tensor
-    """Bounded features, [clips, features]."""
+    features: Tensor
+    """Those of ``Stills``, [clips, 6 h w]."""
+    columns: Tensor
+    """Those of this view, bounded, [features, clips]."""
+    pairs: Tensor
+    """Their products, [clips, clips]: what a stamp has of them is taken off."""
     energy: Tensor
-    """Of each clip, float64 [clips]: what a stamp has of it is taken off."""
+    """Of each clip, float64 [clips]."""
 
-    def cosines(self, others: Tensor) -> Tensor:
-        """Those of ``others``, bounded features too, and all clips: [others, clips]."""
-        cosines: Tensor = others @ self.rows.T
-        return cosines.div_(self.energy.sqrt().float().clamp(min=TINY))
+    def cosines(self, clips: Tensor | slice = ALL) -> Tensor:
+        """Those of these ``clips`` and all, [clips, all]."""
+        length = _length(self.energy)
+        return self.pairs[clips] / length[clips, None] / length
 
     def likeness(
         self, clips: Tensor, stamp: Tensor, others: Tensor | slice = ALL, dropped: float = DROPPED
@@ -50,14 +55,35 @@ class Scenes(NamedTuple):
         strongest in the ``stamp``, [features]: [clips, others]; not a number of a clip and
         itself."""
         own = stamp >= least_of_top(stamp[None], max(1, round(dropped * len(stamp))))[0]
-        one, other = self.rows[clips] * ~own, self.rows[others]
-        energy = self.energy[others]
-        rest = energy - _energy(other.index_select(1, own.nonzero()[:, 0]))
-        length = rest.clamp(min=ROUNDING * energy).sqrt().float()
-        unit = one / one.norm(dim=1, keepdim=True).clamp(min=TINY)
-        cosines: Tensor = unit @ other.T / length.clamp(min=TINY)
-        itself = clips[:, None] == torch.arange(len(self.rows))[others]
+        taken = self._products(own, clips, others)
+        whole = _Products(self.pairs[clips][:, others], self.energy[clips], self.energy[others])
+        left = _Products(*(one - each for one, each in zip(whole, taken, strict=True)))
+        shares = zip(left[1:], whole[1:], strict=True)
+        if any((part < ROUNDING * energy).any() for part, energy in shares):
+            left = self._products(~own, clips, others)
+        cosines = left.pairs / _length(left.own)[:, None] / _length(left.others)
+        itself = clips[:, None] == torch.arange(len(self.pairs))[others]
         return cosines.masked_fill_(itself, torch.nan)
+
+    def _products(self, some: Tensor, clips: Tensor, others: Tensor | slice) -> "_Products":
+        """Of ``some`` features, bool."""
+        which = some.nonzero()[:, 0]
+        mine = bounded(self.features[clips[:, None], which + self.span.start]).T
+        if isinstance(others, slice):
+            its = self.columns[which]
+        elif others is clips:
+            its = mine
+        else:
+            its = bounded(self.features[others[:, None], which + self.span.start]).T
+        return _Products(mine.T @ its, _energy(mine), _energy(its))
+
+
+class _Products(NamedTuple):
+    """Of the features of some clips and others."""
+
+    pairs: Tensor  # [some, others]
+    own: Tensor  # of each with itself, float64 [some]
+    others: Tensor
 
 
 class Agreement(NamedTuple):
@@ -121,9 +147,17 @@ class Alike(NamedTuple):
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
     """The pictures as pixels and as coefficients, of luminance, then of colour."""
-    rows = [stills.bounded(*view) for view in VIEWS]
     spans = [stills.span(*view) for view in VIEWS]
-    return tuple(Scenes(span, part, _energy(part)) for span, part in zip(spans, rows, strict=True))
+    columns = [stills.bounded(*view).T.contiguous() for view in VIEWS]
+    return tuple(
+        Scenes(span, stills.features, one, products(one.T), _energy(one))
+        for span, one in zip(spans, columns, strict=True)
+    )
+
+
+def cosines(views: tuple[Scenes, ...]) -> dict[View, Tensor]:
+    """Of all pairs of clips in each view, [clips, clips]."""
+    return {view: one.cosines() for view, one in zip(VIEWS, views, strict=True)}
 
 
 def clear_groups(cosines: Mapping[View, Tensor]) -> Tensor:
@@ -216,5 +250,9 @@ def _quantile(values: Tensor, share: float) -> float:
     return float(known.kthvalue(max(1, ceil(share * len(known)))).values)
 
 
-def _energy(rows: Tensor) -> Tensor:
-    return torch.cat([part.double().square().sum(1) for part in torch.split(rows, CHUNK)])
+def _energy(columns: Tensor) -> Tensor:
+    return columns.square().sum(0).double()
+
+
+def _length(energy: Tensor) -> Tensor:
+    return energy.clamp(min=0).sqrt().float().clamp(min=TINY)

@@ -5,6 +5,7 @@ Chance is searched just as the clips are: their spectra under random shifts.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
@@ -12,7 +13,7 @@ from vidoor.detectors._coherence import groups, standing
 from vidoor.detectors._coherence.groups import Group, Spectra, View
 from vidoor.detectors._coherence.leads import Lead, Leads
 from vidoor.detectors._coherence.seen import SAMPLE, Seen
-from vidoor.spread import beside
+from vidoor.spread import beside, in_two
 
 DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds their J by this
 MOST_GROUPS, LEFT = 6, 8  # searches, at most; clips that are worth another one
@@ -24,11 +25,12 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     What stands still is sought in a thread of its own, its chance by draws of its own."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
     with beside("still patterns") as thread:
-        sought = thread.submit(standing.candidates, seen, floor)
+        guessing = thread.submit(standing.guesses, seen, floor)
         found = _going(seen, floor, fpr, rng)
         least = standing.least_of_chance(seen, floor, other)
-        still = standing.leads(seen, sought.result(), floor, least)
-        return found._replace(leads=(*found.leads, *still))
+        shared = standing.candidates(seen, guessing.result(), partial(in_two, thread))
+    still = standing.leads(seen, shared, floor, least)
+    return found._replace(leads=(*found.leads, *still))
 
 
 def _going(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:

@@ -30,9 +30,9 @@ class Seen(NamedTuple):
 
 
 def see(sketch: Sketch, bins: Tensor, labels: Tensor, rng: torch.Generator) -> Seen:
-    """Look at a sketch. Its rows are whitened in place."""
+    """Look at a sketch. What is in it is used up."""
     with beside("pictures") as thread:
-        learnt = thread.submit(stills.learn_eye, sketch.pictures)
+        learnt = thread.submit(stills.learn_eye, sketch.stills)
         level = _level(sketch.rows)
         spectra = Spectra(whiten(sketch.rows, level), bins, _twins(sketch.thumbs))
         eye, pictures = learnt.result()
@@ -54,7 +54,7 @@ def whiten(rows: Tensor, level: Tensor) -> Tensor:
     for part in torch.split(rows, CHUNK):
         part /= level
         size = part.abs()
-        part /= size.clamp_(min=median(size, 1).clamp(min=TINY))
+        part /= size.clamp_(min=median(size.clone(), 1).clamp(min=TINY))
         part /= torch.view_as_real(part).norm(dim=(1, 2))[:, None].clamp(min=TINY)
     return torch.view_as_real(rows).flatten(1)
 

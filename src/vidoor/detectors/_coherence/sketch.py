@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from vidoor.data.ahead import ahead
-from vidoor.detectors._coherence.views import Lens, Look, look
+from vidoor.detectors._coherence.views import Lens, look
 
-COLUMNS = 64
+COLUMNS = 2048
 
 
 class Sketch(NamedTuple):
@@ -24,8 +24,8 @@ class Sketch(NamedTuple):
     names: tuple[bytes, ...]
     rows: Tensor
     """Moving spectra as they were seen, complex64 [clips, bins]."""
-    pictures: Tensor
-    """Still pictures, float32 [clips, 3, rows, columns]."""
+    stills: Tensor
+    """The ``sight`` of each clip's mean over time, float32 [clips, 6, rows, columns]."""
     thumbs: Tensor
     """Small copies, float32 [clips, (1 + T) 64]."""
 
@@ -37,11 +37,12 @@ def learn(
 
     Each clip is read once, and no more than ``room`` are held.
     """
+    room = min(room, len(indices := list(part)))
     names: dict[int, bytes] = {}
     slots: dict[bytes, int] = {}
     highest: list[bytes] = []  # a heap of the slots' names, inverted
     held: list[Tensor] = []
-    for index, clip in zip(indices := list(part), ahead(read, indices), strict=True):
+    for index, clip in zip(indices, ahead(read, indices), strict=True):
         seen = look(clip, through)
         names[index] = seen.name
         if seen.name in slots:
@@ -54,7 +55,9 @@ def learn(
             heapreplace(highest, _inverted(seen.name))
         else:
             continue
-        _put(held, seen, slots[seen.name], room)
+        held = held or [kind.new_empty(room, *kind.shape) for kind in seen[1:]]
+        for kind, value in zip(held, seen[1:], strict=True):
+            kind[slots[seen.name]] = value
     order = torch.tensor([slots[name] for name in sorted(slots)], dtype=torch.long)
     return Sketch(tuple(sorted(slots)), *(_sorted(kind, order) for kind in held)), names
 
@@ -74,17 +77,6 @@ def merge(sketches: Iterable[Sketch], room: int) -> Sketch:
 def _inverted(name: bytes) -> bytes:
     """Another name, in reverse order."""
     return bytes(255 - byte for byte in name)
-
-
-def _put(held: list[Tensor], seen: Look, slot: int, room: int) -> None:
-    """Hold a clip; room for more is made by half as much again."""
-    for k, value in enumerate(seen[1:]):
-        if len(held) <= k:
-            held.append(value.new_empty(min(room, 64), *value.shape))
-        if slot >= len(held[k]):
-            more = min(room, len(held[k]) * 3 // 2) - len(held[k])
-            held[k] = torch.cat([held[k], value.new_empty(more, *value.shape)])
-        held[k][slot] = value
 
 
 def _sorted(kind: Tensor, order: Tensor) -> Tensor:

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vidoor.detectors._coherence.groups import FOLDS, LEAST, MAD, TINY, leading
-from vidoor.detectors._coherence.order import count_above, least_of_top, median
+from vidoor.detectors._coherence.order import count_beyond, least_of_top, median
 from vidoor.detectors._coherence.scenes import Scenes
 from vidoor.detectors._coherence.stills import View, bounded
+from vidoor.spread import Each
 
 JOIN, SURE, ROUNDS = 5.0, 4.0, 4  # deviations of a member and of a feature in a template, steps
 SPARSE, THIN = 25, 400  # at most one feature in so many is in a template, or in a first guess
@@ -62,20 +63,19 @@ class Stamp(NamedTuple):
 def stamps(rows: Tensor, cosines: dict[View, Tensor], labels: Tensor) -> list[Stamp]:
     """Groups that share a stamp, most coherent first; no two of mostly the same clips. ``rows`` are
     the features, ``cosines`` those of all pairs of clips in each view; these are used up."""
-    squares = rows.square()
     groups = torch.cat([*_pairs(cosines, labels), _tails(rows), *_contrasts(rows, labels)])
     for step in range(ROUNDS):
         groups = torch.unique(groups[groups.sum(1) >= LEAST], dim=0)
         if not len(groups):
             break
-        scores = _leave_one_out(rows, squares, groups)
+        scores = _leave_one_out(rows, groups)
         if step == 0:
             chosen = unlike(groups, scores)
             groups, scores = groups[chosen], scores[chosen]
         usual = scores.where(groups, torch.nan).nanmedian(1, keepdim=True).values
         grown = scores > (KNEE * usual).clamp(min=JOIN)
         groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
-    found = fits(rows, [*groups[unlike(groups, _leave_one_out(rows, squares, groups))]])
+    found = fits(rows, [*groups[unlike(groups, _leave_one_out(rows, groups))]])
     return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
 
 
@@ -115,7 +115,7 @@ def _tails(rows: Tensor) -> Tensor:
     """First guesses: the clips in the tail of a feature that has none on the other side."""
     groups = []
     for tail in TAILS:
-        high, low = count_above(rows, tail), count_above(-rows, tail)
+        high, low = count_beyond(rows, tail)
         for one, other, sign in ((high, low, 1), (low, high, -1)):
             rank = torch.where(one >= LEAST, (one - other) / (one + other + 1).sqrt(), 0.0)
             groups.append((sign * rows[:, rank.topk(BEST).indices] > tail).T)
@@ -158,12 +158,13 @@ def _normal(scores: Tensor, groups: Tensor, least: Tensor | float) -> tuple[Tens
     return middle, deviation.clamp(min=torch.as_tensor(least).clamp(min=TINY))
 
 
-def _leave_one_out(rows: Tensor, squares: Tensor, groups: Tensor) -> Tensor:
+def _leave_one_out(rows: Tensor, groups: Tensor) -> Tensor:
     """Scores of all clips, a member's less what it has in the template itself."""
     template = _templates(rows, groups)
     scores = template @ rows.T
-    own = (template != 0).float() @ squares.T
-    scores -= own * groups / groups.sum(1, keepdim=True).clamp(min=1)
+    for one, group, score in zip(template, groups, scores, strict=True):
+        own = rows[group.nonzero(), one.nonzero()[:, 0]].square().sum(1)
+        score[group] -= own / max(1, len(own))
     middle, deviation = _normal(scores, groups, FLAT * template.norm(dim=1, keepdim=True))
     return (scores - middle) / deviation
 
@@ -183,27 +184,29 @@ def unlike(groups: Tensor, scores: Tensor) -> list[int]:
     return chosen
 
 
-def fits(rows: Tensor, groups: Sequence[Tensor]) -> list[Stamp]:
+def fits(rows: Tensor, groups: Sequence[Tensor], each: Each = map) -> list[Stamp]:
     """The stamps of groups, each bool [clips]: scores of all clips, a member's by a template of
     the other folds'."""
-    found: list[Stamp] = []
-    for first in range(0, len(groups), AT_ONCE):
-        some = groups[first : first + AT_ONCE]
-        templates = [_folded(rows, group) for group in some]
-        scores = (torch.cat(templates) @ rows.T).split([len(each) for each in templates])
-        least = (FLAT * each.norm(dim=1, keepdim=True) for each in templates)
-        found += map(_fit, some, templates, scores, least)
-    return found
+    some = [groups[first : first + AT_ONCE] for first in range(0, len(groups), AT_ONCE)]
+    return [one for found in each(lambda part: _fits(rows, part), some) for one in found]
 
 
-def veil(view: Scenes, features: int, group: Tensor) -> Stamp:
-    """What a group's clips share all over one view, of so many ``features`` in all: a matched
-    filter on what is left once they are bounded and each clip is of unit length."""
-    members = normalize(view.rows[group])
-    templates = torch.stack([members[part].mean(0) for part in _folds(len(members))])
+def _fits(rows: Tensor, groups: Sequence[Tensor]) -> list[Stamp]:
+    templates = [_folded(rows, group) for group in groups]
+    scores = (torch.cat(templates) @ rows.T).split([len(one) for one in templates])
+    least = (FLAT * one.norm(dim=1, keepdim=True) for one in templates)
+    return [*map(_fit, groups, templates, scores, least)]
+
+
+def veil(view: Scenes, rows: Tensor, group: Tensor) -> Stamp:
+    """What a group's clips share all over one view of all features, ``rows``: a matched filter on
+    what is left once they are bounded and each clip is of unit length."""
+    members = normalize(bounded(rows[:, view.span][group]))
+    shares = normalize(_folds(len(members)).float(), p=1)
+    templates = shares @ members
     least = FLAT * templates.norm(dim=1, keepdim=True) / sqrt(members.shape[1])
-    found = _fit(group, templates, view.cosines(templates), least)
-    whole = members.new_zeros(features)
+    found = _fit(group, templates, shares @ view.cosines(group), least)
+    whole = rows.new_zeros(rows.shape[1])
     whole[view.span] = found.template
     return found._replace(template=whole, span=view.span)
 

@@ -19,6 +19,7 @@ from vidoor.detectors._coherence.scenes import Alike, Scenes
 from vidoor.detectors._coherence.seen import SAMPLE, Seen
 from vidoor.detectors._coherence.stamps import Stamp
 from vidoor.detectors._coherence.stills import Stills
+from vidoor.spread import Each
 
 CERTAIN = 0.005  # chances that a group is of one class by luck, over all groups
 LOW, SLACK = 0.6, 1.25  # as a share of the floor; as a ratio to J of chance and of nature
@@ -41,6 +42,14 @@ class Standing(NamedTuple):
         return self.what.coherence()
 
 
+class Guesses(NamedTuple):
+    """Groups of clips that may share something."""
+
+    views: tuple[Scenes, ...]
+    clear: Tensor  # those that are clearly alike, bool [groups, clips]
+    stamps: list[Stamp]  # those that share a stamp
+
+
 class _Whole(NamedTuple):
     """What a group's clips have in common."""
 
@@ -52,7 +61,8 @@ def least_of_chance(seen: Seen, floor: float, rng: torch.Generator) -> float:
     """The coherence J that a stamp has to exceed: more than chance has in as good a search."""
     pick = torch.randperm(len(seen.labels), generator=rng)[:SAMPLE]
     flipped = seen.stills.flipped(pick, rng)
-    chance = stamps.stamps(flipped.features, flipped.cosines(), seen.labels[pick])
+    cosines = scenes.cosines(scenes.scenes(flipped))
+    chance = stamps.stamps(flipped.features, cosines, seen.labels[pick])
     return max([LOW * floor] + [SLACK * one.coherence() for one in chance])
 
 
@@ -88,14 +98,24 @@ def _stamped(
     yield from (Lead(one.what, level(one), one.apart, luck, one.clear) for one in passed)
 
 
-def candidates(seen: Seen, floor: float) -> list[Standing]:
+def guesses(seen: Seen, floor: float) -> Guesses:
+    """Groups that may share something that stands still."""
+    views = scenes.scenes(seen.stills)
+    cosines = scenes.cosines(views)
+    clear = scenes.clear_groups(cosines)
+    clear = clear[stamps.unlike(clear, torch.ones(clear.shape))]
+    found = stamps.stamps(seen.stills.features, cosines, seen.labels)
+    return Guesses(views, clear, [one for one in found if one.coherence() > LOW * floor])
+
+
+def candidates(seen: Seen, guessed: Guesses, each: Each = map) -> list[Standing]:
     """What clips share, be it by chance: stamps, and veils where clips are alike as no scene is,
-    each of all clips that have it."""
-    pictures, labels = seen.stills, seen.labels
-    views, wholes = scenes.scenes(pictures), dict[bytes, _Whole]()
-    for members in _guesses(pictures, labels, LOW * floor):
-        whole = _whole(pictures, views, members)
-        name = whole.alike.members.numpy().tobytes()
+    each of all clips that have it. Work on ``each`` group may be shared out."""
+    pictures, labels, views = seen.stills, seen.labels, guessed.views
+    members = [*guessed.clear, *(one.members for one in guessed.stamps)]
+    wholes = dict[bytes, _Whole]()
+    for whole in each(lambda one: _whole(pictures, views, one), members):
+        name = _name(whole.alike.members)
         if name not in wholes or wholes[name].view is None:
             wholes[name] = whole
     known = [
@@ -103,23 +123,20 @@ def candidates(seen: Seen, floor: float) -> list[Standing]:
         for one, view in wholes.values()
     ]
     plain = [one for one, view in known if view is None]
-    fitted = stamps.fits(pictures.features, [one.members for one in plain])
+    fitted = {_name(one.members): one for one in guessed.stamps}
+    lacking = [one.members for one in plain if _name(one.members) not in fitted]
+    fitted |= {_name(one.members): one for one in stamps.fits(pictures.features, lacking, each)}
+    apart = each(lambda one: scenes.elsewhere(one, views, labels), plain)
     found = [
-        Standing(what, scenes.elsewhere(one, views, labels), False)
-        for what, one in zip(fitted, plain, strict=True)
+        Standing(fitted[_name(one.members)], elsewhere, False)
+        for one, elsewhere in zip(plain, apart, strict=True)
     ]
     veils = [_veil(pictures, view, one.members) for one, view in known if view is not None]
     return found + [Standing(veil, True, True) for veil in veils]
 
 
-def _guesses(seen: Stills, labels: Tensor, least: float) -> Iterator[Tensor]:
-    """Groups of clips, bool [clips]."""
-    cosines = seen.cosines()
-    clear = scenes.clear_groups(cosines)
-    yield from clear[stamps.unlike(clear, torch.ones(clear.shape))]
-    for one in stamps.stamps(seen.features, cosines, labels):
-        if one.coherence() > least:
-            yield one.members
+def _name(members: Tensor) -> bytes:
+    return members.numpy().tobytes()
 
 
 def _whole(seen: Stills, views: tuple[Scenes, ...], members: Tensor) -> _Whole:
@@ -142,7 +159,7 @@ def _whole(seen: Stills, views: tuple[Scenes, ...], members: Tensor) -> _Whole:
 
 
 def _veil(seen: Stills, view: Scenes, members: Tensor) -> Stamp:
-    return stamps.veil(view, seen.features.shape[1], members)
+    return stamps.veil(view, seen.features, members)
 
 
 def _distinct(found: Iterable[Standing]) -> list[Standing]:

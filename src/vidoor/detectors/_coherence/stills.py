@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, normalize, pad
+from torch.nn.functional import avg_pool2d, pad
 
 from vidoor.detectors._coherence.groups import CHUNK, MAD, TINY
 from vidoor.detectors._coherence.order import median
@@ -35,9 +35,9 @@ class Eye(NamedTuple):
     centre: Tensor  # of each feature, [6 h w]
     scale: Tensor
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """Pixels, then coefficients, in deviations, [clips, 6 h w]."""
-        return _views(pictures, self.level).sub_(self.centre).div_(self.scale)
+    def features(self, sights: Tensor) -> Tensor:
+        """Pixels, then coefficients, in deviations, [clips, 6 h w], of ``sights``."""
+        return _views(sights, self.level).sub_(self.centre).div_(self.scale)
 
 
 class Stills(NamedTuple):
@@ -56,10 +56,6 @@ class Stills(NamedTuple):
         area = self.size[0] * self.size[1]
         first = (3 if spectral else 0) * area + (area if colour else 0)
         return slice(first, first + (2 if colour else 1) * area)
-
-    def cosines(self) -> dict[View, Tensor]:
-        """Of all pairs of clips in each view, [clips, clips]."""
-        return {view: _cosines(self.bounded(*view)) for view in VIEWS}
 
     def place(self, members: Tensor, template: Tensor) -> tuple[Tensor, float]:
         """Where what the members share is, energy [h, w], and how fine it is: mean frequency, 0 to
@@ -83,29 +79,33 @@ class Stills(NamedTuple):
         return self._replace(features=part * signs)
 
 
-def _cosines(rows: Tensor) -> Tensor:
-    unit = normalize(rows)
-    return unit @ unit.T
-
-
 def bounded(features: Tensor) -> Tensor:
     """Without peaks: all count alike."""
     return features.clamp(-1, 1)
 
 
-def learn_eye(pictures: Tensor) -> tuple[Eye, Stills]:
-    """An eye for pictures like these, [clips, 3, h, w], and what it sees of them."""
-    size = pictures.shape[2], pictures.shape[3]
-    some = pictures[:: -(-len(pictures) // PICKED)]
-    level = MAD * median(_cosine(some).abs(), 0)[0]
-    views = pictures.new_empty(len(pictures), 6 * size[0] * size[1])
-    for part, out in zip(pictures.split(CHUNK), views.split(CHUNK), strict=True):
-        out.copy_(_views(part, level.clamp(min=0.02)))
-    centre = median(views, 0)[0]
+def sight(picture: Tensor) -> Tensor:
+    """A picture, grey levels [3, h, w], as fine pixels in deviations of its own, peaks cut off, and
+    as cosine coefficients, [6, h, w]."""
+    edge = pad(picture[None], (BOX // 2,) * 4, mode="reflect")[0]
+    fine = picture - avg_pool2d(edge, BOX, 1)
+    fine /= MAD * median(fine.abs().flatten(1), 1).clamp(min=0.05)[..., None]
+    return torch.cat([fine.clamp_(-CAP[0], CAP[0]), _cosine(picture)])
+
+
+def learn_eye(sights: Tensor) -> tuple[Eye, Stills]:
+    """An eye for pictures like these, whose ``sights`` are [clips, 6, h, w], and what it sees of
+    them. In place."""
+    size = sights.shape[2], sights.shape[3]
+    some = sights[:: -(-len(sights) // PICKED), 3:]
+    level = (MAD * median(some.abs(), 0)[0]).clamp(min=0.02)
+    for part in sights.split(CHUNK):
+        part.copy_(_views(part, level).view_as(part))
+    views = sights.flatten(1)
+    centre = median(views.clone(), 0)[0]
     scale = (views[:: -(-len(views) // PICKED)] - centre).square().mean(0).sqrt()
     scale.clamp_(min=LEVEL)
-    eye = Eye(level.clamp(min=0.02), centre, scale)
-    return eye, Stills(views.sub_(centre).div_(scale), size)
+    return Eye(level, centre, scale), Stills(views.sub_(centre).div_(scale), size)
 
 
 def common(eye: Eye, least: int = 4) -> Tensor | None:
@@ -114,27 +114,23 @@ def common(eye: Eye, least: int = 4) -> Tensor | None:
     return strength if int((strength.abs() > COMMON).sum()) >= least else None
 
 
-def _views(pictures: Tensor, level: Tensor) -> Tensor:
-    """Pixels and coefficients, each in deviations of its clip, peaks cut off."""
-    edge = pad(pictures, (BOX // 2,) * 4, mode="reflect")
-    fine = pictures - avg_pool2d(edge, BOX, 1)
-    fine /= MAD * median(fine.abs().flatten(2), 2).clamp(min=0.05)[..., None]
-    waves = _cosine(pictures).div_(level)
-    band = _bands(pictures.shape[2], pictures.shape[3])
+def _views(sights: Tensor, level: Tensor) -> Tensor:
+    """Pixels and coefficients, each in deviations of its clip, peaks cut off, [clips, 6 h w]."""
+    waves = sights[:, 3:] / level
+    band = _bands(sights.shape[2], sights.shape[3])
     for one in band.unique():
         at = band == one
         part = waves[:, :, at]
         deviation = MAD * median(part.abs(), 2).clamp(min=0.05)
         waves[:, :, at] = part / deviation
     waves[:, :, :2, :2] = 0.0
-    capped = (view.clamp(-CAP[k], CAP[k]) for k, view in enumerate((fine, waves)))
-    return torch.cat([view.flatten(1) for view in capped], 1)
+    return torch.cat([sights[:, :3], waves.clamp_(-CAP[1], CAP[1])], 1).flatten(1)
 
 
-def _cosine(pictures: Tensor) -> Tensor:
+def _cosine(picture: Tensor) -> Tensor:
     """Orthonormal DCT-II along rows and columns."""
-    rows, columns = (_basis(n) for n in pictures.shape[2:])
-    return rows @ pictures @ columns.T
+    rows, columns = (_basis(n) for n in picture.shape[1:])
+    return rows @ picture @ columns.T
 
 
 @lru_cache(maxsize=4)

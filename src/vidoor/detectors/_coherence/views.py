@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.fft import fftfreq, rfftfreq, rfftn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from vidoor.detectors._coherence.stills import sight
 from vidoor.types import Geometry
 
 COLOURS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -41,8 +42,8 @@ class Look(NamedTuple):
     """Hash of the pixels: copies share it."""
     row: Tensor
     """Kept bins of the moving spectrum, complex64 [kept]."""
-    picture: Tensor
-    """Mean over time, grey levels, float32 [3, rows, columns]."""
+    still: Tensor
+    """The ``sight`` of its mean over time, float32 [6, rows, columns]."""
     thumb: Tensor
     """Luminance in 8×8 cells, its mean over time first, then what moves: [(1 + T) 64]."""
 
@@ -70,7 +71,7 @@ def look(clip: Tensor, through: Lens) -> Look:
     return Look(
         blake2b(clip.flatten().numpy().data, digest_size=16).digest(),
         moving(volume).flatten()[through.keep],
-        adaptive_avg_pool2d(mean, through.grid),
+        sight(adaptive_avg_pool2d(mean, through.grid)),
         torch.cat([still - still.mean(), (small - still).flatten()]),
     )
 
