@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidoor.detectors._coherence.groups import LEAST, MAD, TINY
 from vidoor.detectors._coherence.order import least_of_top
-from vidoor.detectors._coherence.products import products
+from vidoor.detectors._coherence.products import means, products
 from vidoor.detectors._coherence.stills import VIEWS, Stills, View, bounded
 
 DROPPED, ROUNDING = 0.1, 1e-3  # features left out as the stamp's; no difference leaves so little
@@ -176,7 +176,7 @@ def alike(stills: Stills, views: tuple[Scenes, ...], members: Tensor) -> Alike:
     """What clips have in common."""
     inside = members.nonzero()[:, 0]
     some = inside[:: -(-len(inside) // STAND_INS)]
-    mean = stills.features[inside].mean(0).abs()
+    mean = means(stills.features, members[None])[0].abs()
     marks = tuple(mean[view.span] for view in views)
     pairs = (view.likeness(some, mark, some) for view, mark in zip(views, marks, strict=True))
     return Alike(members, some, marks, tuple(pairs))

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from vidoor.detectors._coherence.groups import FOLDS, LEAST, MAD, TINY, leading
 from vidoor.detectors._coherence.order import count_beyond, least_of_top, median
+from vidoor.detectors._coherence.products import means
 from vidoor.detectors._coherence.scenes import Scenes
 from vidoor.detectors._coherence.stills import View, bounded
 from vidoor.spread import Each
@@ -141,11 +142,10 @@ def _contrasts(rows: Tensor, labels: Tensor) -> Iterator[Tensor]:
 
 def _templates(rows: Tensor, groups: Tensor) -> Tensor:
     """The groups' means where these are sure, [groups, features]."""
-    count = groups.sum(1, keepdim=True).clamp(min=1)
-    means = groups.float() @ rows / count
-    sure = means.abs() * count.sqrt() > SURE
-    least = least_of_top(means.abs(), max(4, rows.shape[1] // SPARSE))
-    return torch.where(sure & (means.abs() >= least), means, 0.0)
+    found = means(rows, groups)
+    sure = found.abs() * groups.sum(1, keepdim=True).sqrt() > SURE
+    least = least_of_top(found.abs(), max(4, rows.shape[1] // SPARSE))
+    return torch.where(sure & (found.abs() >= least), found, 0.0)
 
 
 def _normal(scores: Tensor, groups: Tensor, least: Tensor | float) -> tuple[Tensor, Tensor]:
