@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.fft import irfftn
 
 from vidoor.detectors._coherence import order
-from vidoor.detectors._coherence.products import means, products
+from vidoor.detectors._coherence.products import means, products, sparse_products
 from vidoor.detectors._coherence.views import moving, sizes
 
 COUNTS = st.integers(1, 40)
@@ -79,3 +79,11 @@ def test_means_are_those_of_the_members(rows: int, groups: int, data: st.DataObj
     assert len(found) == len(by_hand)
     for one, other in zip(found, by_hand, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.integers(1, 9), st.integers(0, 99))
+def test_products_with_few_factors_are_those_of_matrices(count: int, rows: int, seed: int):
+    values, factors = numbers(seed, rows, 5), numbers(seed + 1, count, rows)
+    few = torch.where(factors > 1, factors, 0.0)
+    assert torch.allclose(sparse_products(few, values), few @ values, atol=1e-5)

@@ -1,5 +1,5 @@
 """Sums over rows with less work than a product of matrices: half of the pairs of rows follow from
-the others, and a mean needs its members alone."""
+the others, and what is zero need not be read."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,20 @@ def products(rows: Tensor) -> Tensor:
 
 def means(rows: Tensor, groups: Tensor) -> Tensor:
     """The mean row of each group, [groups, columns]; ``groups`` is bool [groups, rows]."""
-    first = groups.sum(1).cumsum(0).roll(1)
-    first[:1] = 0
-    found: Tensor = embedding_bag(groups.nonzero()[:, 1], rows, first, mode="mean")
+    places, first = _places(groups)
+    found: Tensor = embedding_bag(places, rows, first, mode="mean")
     return found
+
+
+def sparse_products(factors: Tensor, rows: Tensor) -> Tensor:
+    """Their product, where few of the ``factors`` are not zero."""
+    places, first = _places(some := factors != 0)
+    weights = factors[some]
+    found: Tensor = embedding_bag(places, rows, first, mode="sum", per_sample_weights=weights)
+    return found
+
+
+def _places(some: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns of what is true, row by row, and how many come before each row."""
+    count = some.sum(1)
+    return some.nonzero()[:, 1], count.cumsum(0) - count

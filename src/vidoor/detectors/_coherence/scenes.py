@@ -34,10 +34,8 @@ class Scenes(NamedTuple):
 
     span: slice
     """Which features they are, of those of ``Stills``."""
-    features: Tensor
-    """Those of ``Stills``, [clips, 6 h w]."""
-    columns: Tensor
-    """Those of this view, bounded, [features, clips]."""
+    stills: Stills
+    """Whose features they are."""
     pairs: Tensor
     """Their products, [clips, clips]: what a stamp has of them is taken off."""
     energy: Tensor
@@ -67,15 +65,17 @@ class Scenes(NamedTuple):
 
     def _products(self, some: Tensor, clips: Tensor, others: Tensor | slice) -> "_Products":
         """Of ``some`` features, bool."""
-        which = some.nonzero()[:, 0]
-        mine = bounded(self.features[clips[:, None], which + self.span.start]).T
-        if isinstance(others, slice):
-            its = self.columns[which]
-        elif others is clips:
-            its = mine
-        else:
-            its = bounded(self.features[others[:, None], which + self.span.start]).T
+        which = some.nonzero()[:, 0] + self.span.start
+        mine = self._bounded(which, clips)
+        its = mine if others is clips else self._bounded(which, others)
         return _Products(mine.T @ its, _energy(mine), _energy(its))
+
+    def _bounded(self, which: Tensor, clips: Tensor | slice) -> Tensor:
+        """Those features of the clips, [features, clips]: of a few clips from their rows, which is
+        faster by far."""
+        if isinstance(clips, slice):
+            return bounded(self.stills.columns[which][:, clips])
+        return bounded(self.stills.features[clips[:, None], which]).T
 
 
 class _Products(NamedTuple):
@@ -147,12 +147,12 @@ class Alike(NamedTuple):
 
 def scenes(stills: Stills) -> tuple[Scenes, ...]:
     """The pictures as pixels and as coefficients, of luminance, then of colour."""
-    spans = [stills.span(*view) for view in VIEWS]
-    columns = [stills.bounded(*view).T.contiguous() for view in VIEWS]
-    return tuple(
-        Scenes(span, stills.features, one, products(one.T), _energy(one))
-        for span, one in zip(spans, columns, strict=True)
-    )
+    return tuple(_scenes(stills, view) for view in VIEWS)
+
+
+def _scenes(stills: Stills, view: View) -> Scenes:
+    rows = stills.bounded(*view)
+    return Scenes(stills.span(*view), stills, products(rows), _energy(rows.T))
 
 
 def cosines(views: tuple[Scenes, ...]) -> dict[View, Tensor]:

@@ -18,9 +18,9 @@ from torch.nn.functional import normalize
 
 from vidoor.detectors._coherence.groups import FOLDS, LEAST, MAD, TINY, leading
 from vidoor.detectors._coherence.order import count_beyond, least_of_top, median
-from vidoor.detectors._coherence.products import means
+from vidoor.detectors._coherence.products import means, sparse_products
 from vidoor.detectors._coherence.scenes import Scenes
-from vidoor.detectors._coherence.stills import View, bounded
+from vidoor.detectors._coherence.stills import Stills, View, bounded
 from vidoor.spread import Each
 
 JOIN, SURE, ROUNDS = 5.0, 4.0, 4  # deviations of a member and of a feature in a template, steps
@@ -61,22 +61,23 @@ class Stamp(NamedTuple):
         return max(NormalDist().inv_cdf(1 - fpr), tail), knee
 
 
-def stamps(rows: Tensor, cosines: dict[View, Tensor], labels: Tensor) -> list[Stamp]:
-    """Groups that share a stamp, most coherent first; no two of mostly the same clips. ``rows`` are
-    the features, ``cosines`` those of all pairs of clips in each view; these are used up."""
+def stamps(seen: Stills, cosines: dict[View, Tensor], labels: Tensor) -> list[Stamp]:
+    """Groups that share a stamp, most coherent first; no two of mostly the same clips. ``cosines``
+    are those of all pairs of clips in each view; these are used up."""
+    rows = seen.features
     groups = torch.cat([*_pairs(cosines, labels), _tails(rows), *_contrasts(rows, labels)])
     for step in range(ROUNDS):
         groups = torch.unique(groups[groups.sum(1) >= LEAST], dim=0)
         if not len(groups):
             break
-        scores = _leave_one_out(rows, groups)
+        scores = _leave_one_out(seen, groups)
         if step == 0:
             chosen = unlike(groups, scores)
             groups, scores = groups[chosen], scores[chosen]
         usual = scores.where(groups, torch.nan).nanmedian(1, keepdim=True).values
         grown = scores > (KNEE * usual).clamp(min=JOIN)
         groups = torch.where(grown.sum(1, keepdim=True) >= LEAST, grown, groups)
-    found = fits(rows, [*groups[unlike(groups, _leave_one_out(rows, groups))]])
+    found = fits(seen, [*groups[unlike(groups, _leave_one_out(seen, groups))]])
     return sorted((s for s in found if s.members.sum() >= LEAST), key=lambda s: -s.coherence())
 
 
@@ -158,10 +159,11 @@ def _normal(scores: Tensor, groups: Tensor, least: Tensor | float) -> tuple[Tens
     return middle, deviation.clamp(min=torch.as_tensor(least).clamp(min=TINY))
 
 
-def _leave_one_out(rows: Tensor, groups: Tensor) -> Tensor:
+def _leave_one_out(seen: Stills, groups: Tensor) -> Tensor:
     """Scores of all clips, a member's less what it has in the template itself."""
+    rows = seen.features
     template = _templates(rows, groups)
-    scores = template @ rows.T
+    scores = sparse_products(template, seen.columns)
     for one, group, score in zip(template, groups, scores, strict=True):
         own = rows[group.nonzero(), one.nonzero()[:, 0]].square().sum(1)
         score[group] -= own / max(1, len(own))
@@ -184,16 +186,17 @@ def unlike(groups: Tensor, scores: Tensor) -> list[int]:
     return chosen
 
 
-def fits(rows: Tensor, groups: Sequence[Tensor], each: Each = map) -> list[Stamp]:
+def fits(seen: Stills, groups: Sequence[Tensor], each: Each = map) -> list[Stamp]:
     """The stamps of groups, each bool [clips]: scores of all clips, a member's by a template of
     the other folds'."""
     some = [groups[first : first + AT_ONCE] for first in range(0, len(groups), AT_ONCE)]
-    return [one for found in each(lambda part: _fits(rows, part), some) for one in found]
+    return [one for found in each(lambda part: _fits(seen, part), some) for one in found]
 
 
-def _fits(rows: Tensor, groups: Sequence[Tensor]) -> list[Stamp]:
-    templates = [_folded(rows, group) for group in groups]
-    scores = (torch.cat(templates) @ rows.T).split([len(one) for one in templates])
+def _fits(seen: Stills, groups: Sequence[Tensor]) -> list[Stamp]:
+    templates = [_folded(seen.features, group) for group in groups]
+    scores = sparse_products(torch.cat(templates), seen.columns)
+    scores = scores.split([len(one) for one in templates])
     least = (FLAT * one.norm(dim=1, keepdim=True) for one in templates)
     return [*map(_fit, groups, templates, scores, least)]
 

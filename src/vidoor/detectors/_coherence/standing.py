@@ -62,7 +62,7 @@ def least_of_chance(seen: Seen, floor: float, rng: torch.Generator) -> float:
     pick = torch.randperm(len(seen.labels), generator=rng)[:SAMPLE]
     flipped = seen.stills.flipped(pick, rng)
     cosines = scenes.cosines(scenes.scenes(flipped))
-    chance = stamps.stamps(flipped.features, cosines, seen.labels[pick])
+    chance = stamps.stamps(flipped, cosines, seen.labels[pick])
     return max([LOW * floor] + [SLACK * one.coherence() for one in chance])
 
 
@@ -104,7 +104,7 @@ def guesses(seen: Seen, floor: float) -> Guesses:
     cosines = scenes.cosines(views)
     clear = scenes.clear_groups(cosines)
     clear = clear[stamps.unlike(clear, torch.ones(clear.shape))]
-    found = stamps.stamps(seen.stills.features, cosines, seen.labels)
+    found = stamps.stamps(seen.stills, cosines, seen.labels)
     return Guesses(views, clear, [one for one in found if one.coherence() > LOW * floor])
 
 
@@ -125,7 +125,7 @@ def candidates(seen: Seen, guessed: Guesses, each: Each = map) -> list[Standing]
     plain = [one for one, view in known if view is None]
     fitted = {_name(one.members): one for one in guessed.stamps}
     lacking = [one.members for one in plain if _name(one.members) not in fitted]
-    fitted |= {_name(one.members): one for one in stamps.fits(pictures.features, lacking, each)}
+    fitted |= {_name(one.members): one for one in stamps.fits(pictures, lacking, each)}
     apart = each(lambda one: scenes.elsewhere(one, views, labels), plain)
     found = [
         Standing(fitted[_name(one.members)], elsewhere, False)

@@ -4,7 +4,8 @@ A picture is seen twice, as high-passed pixels and as whitened cosine coefficien
 in space or in frequency is sparse in one of the two views.
 """
 
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from math import pi, sqrt
 from typing import NamedTuple
 
@@ -40,12 +41,18 @@ class Eye(NamedTuple):
         return _views(sights, self.level).sub_(self.centre).div_(self.scale)
 
 
-class Stills(NamedTuple):
+@dataclass(frozen=True)
+class Stills:
     """The pictures of a sample as the search sees them."""
 
     features: Tensor
     """[clips, 6 h w]: pixels and coefficients of luminance and colour differences."""
     size: tuple[int, int]
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The same, [6 h w, clips]: what asks for few features reads these alone."""
+        return self.features.T.contiguous()
 
     def bounded(self, spectral: bool, colour: bool) -> Tensor:
         """Features without peaks, in one view, of luminance or of the two others."""
@@ -76,7 +83,7 @@ class Stills(NamedTuple):
         """The clips ``pick`` with random signs: as strong, but agreeing on nothing."""
         part = self.features[pick]
         signs = torch.randint(0, 2, part.shape, generator=rng, dtype=torch.int8).mul_(2).sub_(1)
-        return self._replace(features=part * signs)
+        return replace(self, features=part * signs)
 
 
 def bounded(features: Tensor) -> Tensor:
