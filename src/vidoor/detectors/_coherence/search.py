@@ -26,10 +26,10 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
     with beside("still patterns") as thread:
         guessing = thread.submit(standing.guesses, seen, floor)
+        chance = thread.submit(standing.least_of_chance, seen, floor, other)
         found = _going(seen, floor, fpr, rng)
-        least = standing.least_of_chance(seen, floor, other)
         shared = standing.candidates(seen, guessing.result(), partial(in_two, thread))
-    still = standing.leads(seen, shared, floor, least)
+        still = standing.leads(seen, shared, floor, chance.result())
     return found._replace(leads=(*found.leads, *still))
 
 
