@@ -61,17 +61,24 @@ def spread(function: Callable[[range], T], count: int) -> list[T]:
 
 @contextmanager
 def beside(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread for what is done at the same time; its caller and it have half of the caller's
-    threads each: with more than there are cores, each would wait for the other in every step. Who
-    leaves early waits for it."""
-    all_of_them = torch.get_num_threads()
-    half = max(1, all_of_them // 2)
-    torch.set_num_threads(half)
+    """A thread that computes as its caller does, hence to the same bits: by as many threads of its
+    own. Who leaves early waits for it."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1, name, torch.set_num_threads, (threads,)) as one:
+        yield one
+
+
+@contextmanager
+def half_beside(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread for what takes as long as what its caller does meanwhile: either computes by half of
+    the caller's threads. With more than there are cores they would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
     try:
-        with ThreadPoolExecutor(1, name, torch.set_num_threads, (half,)) as one:
+        with beside(name) as one:
             yield one
     finally:
-        torch.set_num_threads(all_of_them)
+        torch.set_num_threads(before)
 
 
 def in_two(thread: ThreadPoolExecutor, function: Callable[[S], T], items: Iterable[S]) -> list[T]:

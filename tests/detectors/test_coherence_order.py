@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch.fft import irfftn
 
 from vidoor.detectors._coherence import order
-from vidoor.detectors._coherence.products import means, products, sparse_products
 from vidoor.detectors._coherence.views import moving, sizes
 
 COUNTS = st.integers(1, 40)
@@ -58,32 +57,3 @@ def test_a_spectrum_is_that_of_the_differences():
     spectrum = moving(volume)
     change = irfftn(spectrum, s=sizes(volume.shape))[:5, :8, :11]
     assert torch.allclose(change, volume.diff(dim=0).diff(dim=1).diff(dim=2), atol=1e-4)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 70), st.integers(1, 9))
-def test_products_of_all_pairs_are_those_of_a_matrix_and_itself(rows: int, columns: int):
-    values = numbers(rows, rows, columns)
-    assert torch.allclose(products(values), values @ values.T, atol=1e-5)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 9), st.integers(0, 9), st.data())
-def test_means_are_those_of_the_members(rows: int, groups: int, data: st.DataObject):
-    values = numbers(rows, rows, 5)
-    members = data.draw(
-        st.lists(st.lists(st.booleans(), min_size=rows, max_size=rows), max_size=groups)
-    )
-    found = means(values, torch.tensor(members, dtype=torch.bool).view(-1, rows))
-    by_hand = [values[torch.tensor(each)].mean(0).nan_to_num(0.0) for each in members]
-    assert len(found) == len(by_hand)
-    for one, other in zip(found, by_hand, strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 9), st.integers(1, 9), st.integers(0, 99))
-def test_products_with_few_factors_are_those_of_matrices(count: int, rows: int, seed: int):
-    values, factors = numbers(seed, rows, 5), numbers(seed + 1, count, rows)
-    few = torch.where(factors > 1, factors, 0.0)
-    assert torch.allclose(sparse_products(few, values), few @ values, atol=1e-5)

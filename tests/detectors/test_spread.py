@@ -13,7 +13,7 @@ from noise import clips, poisoned
 from travel import sent
 
 from vidoor.detectors.coherence import Coherence
-from vidoor.spread import HERE, Workers, among, beside, in_two, spread
+from vidoor.spread import HERE, Workers, among, beside, half_beside, in_two, spread
 from vidoor.types import ClipSet, Verdict
 
 
@@ -32,12 +32,14 @@ def test_workers_are_those_of_the_block() -> None:
     assert spread(len, 8) == [8]
 
 
-@given(count=st.integers(0, 9))
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
 def test_two_threads_do_all_in_order_and_at_the_same_time(count: int) -> None:
-    names, here = list[str](), threading.current_thread().name
+    names, here, both = list[str](), threading.current_thread().name, threading.Barrier(2)
 
     def work(item: int) -> int:
         names.append(threading.current_thread().name)
+        if item < count - count % 2:  # each waits for one in the other thread
+            both.wait(timeout=60)
         return -item
 
     with beside("other") as thread:
@@ -56,7 +58,7 @@ def test_two_threads_share_what_one_had() -> None:
     try:
         for many, half in ((1, 1), (2, 1), (5, 2), (8, 4)):
             torch.set_num_threads(many)
-            with pytest.raises(RuntimeError, match="left early"), beside("other") as thread:
+            with pytest.raises(RuntimeError, match="left early"), half_beside("other") as thread:
                 assert torch.get_num_threads() == half
                 assert thread.submit(torch.get_num_threads).result() == half
                 raise RuntimeError("left early")
@@ -78,6 +80,14 @@ def test_coherence_is_the_same_on_any_number_of_workers() -> None:
         together = detector.inspect(suspects)
     assert alone.alarm
     assert same(alone, together)
+
+
+def test_coherence_is_the_same_where_no_gradients_are_known() -> None:
+    """Whoever asks within ``inference_mode``, which holds for one thread alone."""
+    suspects = clips(poisoned(0))
+    with torch.inference_mode():
+        inside = Coherence().inspect(suspects)
+    assert same(inside, Coherence().inspect(suspects))
 
 
 def same(one: Verdict, other: Verdict) -> bool:

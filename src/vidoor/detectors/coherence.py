@@ -73,10 +73,11 @@ class Coherence:
     What stands still in eight clips or more, beyond chance, or in four that are clearly of no
     scene needs 0.6 of it."""
     memory: float = 512.0
-    """MiB for the spectra and likewise for the pictures of the clips, above 0, at most 2**20; not
-    all bins fit: a random subset is used; not all pixels: pictures are made smaller."""
+    """MiB for the spectra and a third more for the pictures of the clips, above 0, at most 2**20;
+    not all bins fit: a random subset is used; not all pixels: pictures are made smaller."""
     clips: int = 4096
-    """Clips that are searched, those with the lowest hashes, 8 or more; others are only scored."""
+    """Clips that are searched, those with the lowest hashes, 8 or more; others are only scored.
+    Beside ``memory``, each pair of them takes up to 36 bytes."""
     seed: int = 0
     """Seed of shifts, folds and subsets, 0 to 2**63 - 1."""
 
@@ -92,6 +93,7 @@ class Coherence:
             size = "×".join(map(str, geometry))
             raise DataError(f"{count} clips of {size}; give {NEEDED} of 2×8×8 or more")
 
+    @torch.inference_mode(False)  # else other threads could not change what this one made
     def inspect(self, suspects: ClipSet, *, victim: object | None = None) -> Verdict:
         """Score the clips; ids, order and ``victim`` change nothing. Errors: as ``check``."""
         begin, count = time.perf_counter(), len(suspects)
@@ -186,11 +188,9 @@ class _Rater:
 
     def _rate(self, clip: Tensor) -> Tensor:
         one = look(clip, self.through)
-        row, features = whiten(one.row[None], self.level), self.eye.features(one.still[None])
-        sights = (row if isinstance(what, Group) else features for what in self.whats)
-        return torch.cat(
-            [what.score(sight) for what, sight in zip(self.whats, sights, strict=True)]
-        )
+        row, features = whiten(one.row[None], self.level), self.eye.features(one.sight[None])
+        seen = (row if isinstance(what, Group) else features for what in self.whats)
+        return torch.cat([what.score(sight) for what, sight in zip(self.whats, seen, strict=True)])
 
 
 def _evidence(

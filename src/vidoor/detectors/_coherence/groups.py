@@ -27,7 +27,7 @@ LEAST, FOLDS, ROUNDS, STARTS = 3, 5, 10, 32  # clips in a group, folds, steps, f
 LEADING, SPARE, POWER = 4, 6, 30  # eigenvectors in use, more of them to converge, steps
 KEPT = 0.1  # share of the bins that a template keeps, its largest ones
 CHOSEN, SAME = 3, 0.5  # groups that are grown to the end; clips in common of those that are one
-CHUNK, TINY, JITTER = 32, 1e-9, 1e-5
+CHUNK, PART, TINY, JITTER = 32, 256, 1e-9, 1e-5  # clips at a time, and where they are copied
 
 
 class Spectra(NamedTuple):
@@ -140,7 +140,10 @@ def matched(
     count = int(fold.max()) + 1
     inside = members.nonzero()[:, 0]
     apart = fold[inside] != torch.arange(count)[:, None]
-    bank = (apart[:, None] * weights[inside].T).flatten(0, 1) @ spectra.rows[inside]
+    factors = (apart[:, None] * weights[inside].T).flatten(0, 1)
+    bank = spectra.rows.new_zeros(len(factors), spectra.rows.shape[1])
+    for some, part in zip(inside.split(PART), factors.split(PART, 1), strict=True):
+        bank += part @ spectra.rows[some]
     bank = bank.view(count, depth, -1)
     size = bank.view(count, depth, -1, 2).square().sum((1, 3))
     least = size.topk(max(1, round(KEPT * size.shape[1])), dim=1).values[:, -1:]

@@ -1,7 +1,6 @@
 """Sums over rows with less work than a product of matrices: half of the pairs of rows follow from
 the others, and what is zero need not be read."""
 
-import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -12,8 +11,9 @@ def products(rows: Tensor) -> Tensor:
     """The Gram matrix of the rows, [rows, rows]."""
     count = len(rows)
     pairs = rows.new_empty(count, count)
-    for block in torch.arange(count).chunk(BLOCKS):
-        first, end = int(block[0]), int(block[-1]) + 1
+    step = max(1, -(-count // BLOCKS))
+    for first in range(0, count, step):
+        end = first + step
         pairs[first:end, first:] = rows[first:end] @ rows[first:].T
         pairs[end:, first:end] = pairs[first:end, end:].T
     return pairs

@@ -17,7 +17,10 @@ from vidoor.detectors._coherence.order import least_of_top
 from vidoor.detectors._coherence.products import means, products
 from vidoor.detectors._coherence.stills import VIEWS, Stills, View, bounded
 
-DROPPED, ROUNDING = 0.1, 1e-3  # features left out as the stamp's; no difference leaves so little
+DROPPED, TRUSTED = (
+    0.1,
+    1e-3,
+)  # features left out as the stamp's; share of an energy, as a difference
 FEWEST = 0.005  # share of the features that is left out where a scene would show
 LOPSIDED, LEVEL = 0.023, 0.5  # likeness⁴ · deviations of no scene; least, in those of chance
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
@@ -39,7 +42,7 @@ class Scenes(NamedTuple):
     pairs: Tensor
     """Their products, [clips, clips]: what a stamp has of them is taken off."""
     energy: Tensor
-    """Of each clip, float64 [clips]."""
+    """Of each clip with itself, [clips]."""
 
     def cosines(self, clips: Tensor | slice = ALL) -> Tensor:
         """Those of these ``clips`` and all, [clips, all]."""
@@ -57,7 +60,7 @@ class Scenes(NamedTuple):
         whole = _Products(self.pairs[clips][:, others], self.energy[clips], self.energy[others])
         left = _Products(*(one - each for one, each in zip(whole, taken, strict=True)))
         shares = zip(left[1:], whole[1:], strict=True)
-        if any((part < ROUNDING * energy).any() for part, energy in shares):
+        if any((part < TRUSTED * energy).any() for part, energy in shares):
             left = self._products(~own, clips, others)
         cosines = left.pairs / _length(left.own)[:, None] / _length(left.others)
         itself = clips[:, None] == torch.arange(len(self.pairs))[others]
@@ -82,7 +85,7 @@ class _Products(NamedTuple):
     """Of the features of some clips and others."""
 
     pairs: Tensor  # [some, others]
-    own: Tensor  # of each with itself, float64 [some]
+    own: Tensor  # of each with itself, [some]
     others: Tensor
 
 
@@ -251,8 +254,8 @@ def _quantile(values: Tensor, share: float) -> float:
 
 
 def _energy(columns: Tensor) -> Tensor:
-    return columns.square().sum(0).double()
+    return columns.square().sum(0)
 
 
 def _length(energy: Tensor) -> Tensor:
-    return energy.clamp(min=0).sqrt().float().clamp(min=TINY)
+    return energy.sqrt().clamp(min=TINY)

@@ -13,7 +13,7 @@ from vidoor.detectors._coherence import groups, standing
 from vidoor.detectors._coherence.groups import Group, Spectra, View
 from vidoor.detectors._coherence.leads import Lead, Leads
 from vidoor.detectors._coherence.seen import SAMPLE, Seen
-from vidoor.spread import beside, in_two
+from vidoor.spread import half_beside, in_two
 
 DRAWS, MARGIN = 3, 2.0  # sets of chance that are searched too; a lead exceeds their J by this
 MOST_GROUPS, LEFT = 6, 8  # searches, at most; clips that are worth another one
@@ -24,7 +24,7 @@ def search(seen: Seen, floor: float, fpr: float, rng: torch.Generator) -> Leads:
     """All leads of at least three clips whose coherence J exceeds ``floor`` and what chance has.
     What stands still is sought in a thread of its own, its chance by draws of its own."""
     other = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
-    with beside("still patterns") as thread:
+    with half_beside("still patterns") as thread:
         guessing = thread.submit(standing.guesses, seen, floor)
         chance = thread.submit(standing.least_of_chance, seen, floor, other)
         found = _going(seen, floor, fpr, rng)

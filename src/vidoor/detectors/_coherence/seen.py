@@ -12,7 +12,7 @@ from vidoor.detectors._coherence.groups import CHUNK, TINY, Spectra
 from vidoor.detectors._coherence.order import median
 from vidoor.detectors._coherence.sketch import Sketch
 from vidoor.detectors._coherence.stills import Eye, Stills
-from vidoor.spread import beside
+from vidoor.spread import half_beside
 
 SAMPLE = 256  # clips that are enough for a scale or for a search by chance
 BLANK = 0.01  # grey levels, below which a thumbnail shows nothing but rounding
@@ -31,8 +31,8 @@ class Seen(NamedTuple):
 
 def see(sketch: Sketch, bins: Tensor, labels: Tensor, rng: torch.Generator) -> Seen:
     """Look at a sketch. What is in it is used up."""
-    with beside("pictures") as thread:
-        learnt = thread.submit(stills.learn_eye, sketch.stills)
+    with half_beside("pictures") as thread:
+        learnt = thread.submit(stills.learn_eye, sketch.sights)
         level = _level(sketch.rows)
         spectra = Spectra(whiten(sketch.rows, level), bins, _twins(sketch.thumbs))
         eye, pictures = learnt.result()

@@ -24,7 +24,7 @@ class Sketch(NamedTuple):
     names: tuple[bytes, ...]
     rows: Tensor
     """Moving spectra as they were seen, complex64 [clips, bins]."""
-    stills: Tensor
+    sights: Tensor
     """The ``sight`` of each clip's mean over time, float32 [clips, 6, rows, columns]."""
     thumbs: Tensor
     """Small copies, float32 [clips, (1 + T) 64]."""

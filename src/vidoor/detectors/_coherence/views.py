@@ -1,7 +1,8 @@
 """What a search for common patterns sees of a clip: how it moves, what stands still, who it is.
 
 ``moving`` is the spectrum of the luminance differenced along t, y and x: still scenes and most
-wrap-round jumps go away. ``still`` is the mean over time as luminance and two colour differences.
+wrap-round jumps go away. What stands still is the mean over time, as luminance and two colour
+differences, of which the search for it has a ``sight``.
 """
 
 from collections.abc import Sequence
@@ -42,15 +43,15 @@ class Look(NamedTuple):
     """Hash of the pixels: copies share it."""
     row: Tensor
     """Kept bins of the moving spectrum, complex64 [kept]."""
-    still: Tensor
+    sight: Tensor
     """The ``sight`` of its mean over time, float32 [6, rows, columns]."""
     thumb: Tensor
     """Luminance in 8×8 cells, its mean over time first, then what moves: [(1 + T) 64]."""
 
 
 def lens(geometry: Geometry, count: int, memory: float, rng: torch.Generator) -> Lens:
-    """A lens such that the spectra of ``count`` clips fit into ``memory`` MiB, and their pictures
-    with all that is made of them likewise."""
+    """A lens such that the spectra of ``count`` clips fit into ``memory`` MiB; what is made of
+    their pictures takes up to a third more."""
     t, h, w = sizes(geometry)
     axes = fftfreq(t, 1 / t), fftfreq(h, 1 / h), rfftfreq(w, 1 / w)
     bins = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
