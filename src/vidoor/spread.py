@@ -85,6 +85,7 @@ def in_two(thread: ThreadPoolExecutor, function: Callable[[S], T], items: Iterab
     """``function`` of each item, of every other one in the ``thread``."""
     all_of_them = [*items]
     theirs = thread.submit(lambda: [function(one) for one in all_of_them[1::2]])
-    found = dict(zip(range(0, len(all_of_them), 2), map(function, all_of_them[::2]), strict=True))
-    found |= dict(zip(range(1, len(all_of_them), 2), theirs.result(), strict=True))
-    return [found[place] for place in range(len(all_of_them))]
+    found: list[Any] = [None] * len(all_of_them)
+    found[::2] = [function(one) for one in all_of_them[::2]]
+    found[1::2] = theirs.result()
+    return found
