@@ -69,16 +69,22 @@ def beside(name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def half_beside(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread for what takes as long as what its caller does meanwhile: either computes by half of
-    the caller's threads. With more than there are cores they would wait for each other."""
+def halved() -> Iterator[None]:
+    """Inside, computing takes half of the threads, at least one, where something else computes at
+    the same time: with more than there are cores they would wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // 2))
     try:
-        with beside(name) as one:
-            yield one
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def half_beside(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread for what takes as long as what its caller does meanwhile, either ``halved``."""
+    with halved(), beside(name) as one:
+        yield one
 
 
 def in_two(thread: ThreadPoolExecutor, function: Callable[[S], T], items: Iterable[S]) -> list[T]:

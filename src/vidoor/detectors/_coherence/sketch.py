@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidoor.data.ahead import ahead
 from vidoor.detectors._coherence.views import Lens, look
+from vidoor.spread import halved
 
 COLUMNS = 2048
 
@@ -42,22 +43,23 @@ def learn(
     slots: dict[bytes, int] = {}
     highest: list[bytes] = []  # a heap of the slots' names, inverted
     held: list[Tensor] = []
-    for index, clip in zip(indices, ahead(read, indices), strict=True):
-        seen = look(clip, through)
-        names[index] = seen.name
-        if seen.name in slots:
-            continue
-        if len(slots) < room:
-            slots[seen.name] = len(slots)
-            heappush(highest, _inverted(seen.name))
-        elif seen.name < (last := _inverted(highest[0])):
-            slots[seen.name] = slots.pop(last)
-            heapreplace(highest, _inverted(seen.name))
-        else:
-            continue
-        held = held or [kind.new_empty(room, *kind.shape) for kind in seen[1:]]
-        for kind, value in zip(held, seen[1:], strict=True):
-            kind[slots[seen.name]] = value
+    with halved():  # files are decoded meanwhile
+        for index, clip in zip(indices, ahead(read, indices), strict=True):
+            seen = look(clip, through)
+            names[index] = seen.name
+            if seen.name in slots:
+                continue
+            if len(slots) < room:
+                slots[seen.name] = len(slots)
+                heappush(highest, _inverted(seen.name))
+            elif seen.name < (last := _inverted(highest[0])):
+                slots[seen.name] = slots.pop(last)
+                heapreplace(highest, _inverted(seen.name))
+            else:
+                continue
+            held = held or [kind.new_empty(room, *kind.shape) for kind in seen[1:]]
+            for kind, value in zip(held, seen[1:], strict=True):
+                kind[slots[seen.name]] = value
     order = torch.tensor([slots[name] for name in sorted(slots)], dtype=torch.long)
     return Sketch(tuple(sorted(slots)), *(_sorted(kind, order) for kind in held)), names
 
