@@ -2,7 +2,8 @@
 
 A method that goes through many clips says what is to be done with a part of them and does not know
 where that is done. Results come in the order of the parts, so a method whose parts can be put
-together in any number has the same result on any number of workers.
+together in any number has the same result on any number of workers. Within one process, two
+threads may share what is done.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -17,10 +17,8 @@ from vidoor.detectors._coherence.order import least_of_top
 from vidoor.detectors._coherence.products import means, products
 from vidoor.detectors._coherence.stills import VIEWS, Stills, View, bounded
 
-DROPPED, TRUSTED = (
-    0.1,
-    1e-3,
-)  # features left out as the stamp's; share of an energy, as a difference
+DROPPED = 0.1  # share of the features that is left out as the stamp's
+TRUSTED = 1e-3  # share of an energy below which a difference is rounding
 FEWEST = 0.005  # share of the features that is left out where a scene would show
 LOPSIDED, LEVEL = 0.023, 0.5  # likeness⁴ · deviations of no scene; least, in those of chance
 CROWD, AS_NEAR = 16, 1.2  # clips of a large group; its clips' nearness against that of others
