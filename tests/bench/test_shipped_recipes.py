@@ -1,5 +1,6 @@
 """Every recipe that comes along can be run as it is, as far as that can be told beforehand."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,12 @@ def test_its_pictures_can_be_drawn(path):
 
 def test_no_two_recipes_have_one_name():
     assert len({path.stem for path in every}) == len(every)
+
+
+def test_the_paper_s_index_has_every_recipe_and_leads_somewhere():
+    folder = RECIPES / "paper"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`([\w-]+)`", text) if name[0] != "-"}
+    beside = {path.stem for path in RECIPES.glob("*.toml")}
+    assert named - beside == {path.stem for path in folder.glob("*.toml")} - {"pictures"}
+    assert [link for link in re.findall(r"\]\((\S+)\)", text) if not (folder / link).exists()] == []
