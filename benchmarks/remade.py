@@ -5,26 +5,33 @@
 RUNS is a folder of runs, the others are kept results. Each line of FILE, in CSV, is a poisoned
 victim that both have, told by the id of its run: on what either was made, its ACC and ASR. A victim
 of several recipes is in it once. Printed, and written beside FILE as ``.md``, is how far apart they
-are, in points, and, for comparison, how far the kept runs of seeds 0 and 1 are; of all victims, and
-of those that have half learnt the backdoor, with an ASR of 10 to 90 % in either run.
+are, in points, for each pair of machines, and how far the kept victims of seeds 0 and 1 are where
+one machine made both: ACC, ASR, the ASR of those that half learnt the backdoor, and that of probes.
 """
 
 import argparse
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any, TypeAlias
 
+import numpy as np
 from coherence import show
 
 from vidoor.report.tables import Record, load
 
 Pair: TypeAlias = tuple[Record, Record]
-BETWEEN = (0.1, 0.9)
-MOVED = 0.1
+
+HALF = (0.1, 0.9)
+"""A victim with an ASR between these, in either run, has half learnt the backdoor."""
+
+FAR = 0.1
+"""What counts as far apart, as a share."""
+
+TRIGGER = ("kind", "rms", "start", "components")
+POISONING = ("rate", "cross_ratio", "codec")
 
 
 def settings(record: Record) -> str:
@@ -33,27 +40,40 @@ def settings(record: Record) -> str:
     return json.dumps([record["recipe"][part] for part in parts], sort_keys=True)
 
 
-def once(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs without those of victims that were there before."""
-    return list({pair[0]["victim"]["weights_sha256"]: pair for pair in reversed(pairs)}.values())
-
-
 def machine(record: Record) -> str:
-    """The kind of machine that a record comes from."""
+    """The kind of machine that a victim was trained on, as far as its record knows."""
     environment = record["environment"]
-    return str(environment["gpu"] or environment["cpu"])
+    return f"{environment['gpu'] or environment['cpu']}, torch {environment['torch']}"
+
+
+def once(pairs: Iterable[Pair]) -> list[Pair]:
+    """The first pair of each victim."""
+    first: dict[tuple[str, int], Pair] = {}
+    for pair in pairs:
+        first.setdefault((settings(pair[0]), pair[0]["seed"]), pair)
+    return list(first.values())
+
+
+def other_seed(kept: Iterable[Record]) -> list[Pair]:
+    """Victims of seed 0, and those of seed 1 from the same machine, where there are any."""
+    found: dict[int, dict[tuple[str, str], Record]] = {0: {}, 1: {}}
+    for record in kept:
+        if record["seed"] in found:
+            found[record["seed"]].setdefault((settings(record), machine(record)), record)
+    return [(record, found[1][key]) for key, record in found[0].items() if key in found[1]]
 
 
 def line(kept: Record, made: Record) -> dict[str, Any]:
     """One victim on both machines."""
+    trigger, poisoning = kept["trigger"], kept["recipe"]["poisoning"]
     return {
         "run": kept["run_id"],
         "recipe": kept["name"],
         "arm": kept["arm"],
         "victim": kept["victim"]["kind"],
         "classes": len(kept["data"]["classes"]),
-        "trigger": kept["trigger"]["kind"],
-        "rate": kept["recipe"]["poisoning"]["rate"],
+        **{f"trigger.{name}": trigger.get(name) for name in TRIGGER},
+        **{f"poisoning.{name}": poisoning.get(name) for name in POISONING},
         "seed": kept["seed"],
         "kept_on": machine(kept),
         "made_on": machine(made),
@@ -64,23 +84,32 @@ def line(kept: Record, made: Record) -> dict[str, Any]:
     }
 
 
-def row(what: str, measure: str, pairs: Sequence[Pair], name: str) -> list[str]:
-    """How far a measure moved, in points: of half of the pairs, of nine in ten, of all at most."""
-    apart = sorted(abs(one[name] - other[name]) for one, other in pairs)
-    figures = (median(apart), quantiles(apart, n=10, method="inclusive")[-1], apart[-1])
-    far = f"{sum(distance > MOVED for distance in apart)}"
-    return [what, measure, f"{len(pairs)}", *(f"{100 * each:.1f}" for each in figures), far]
+def row(what: str, of: str, pairs: Iterable[tuple[float, float]]) -> list[str]:
+    """How far apart numbers are: half of them, nine in ten, and all of them at most."""
+    apart = np.array([abs(one - other) for one, other in pairs])
+    if not apart.size:
+        return [what, of, "0", "–", "–", "–", "–"]
+    most = [f"{100 * each:.1f}" for each in np.quantile(apart, [0.5, 0.9, 1.0])]
+    return [what, of, f"{apart.size}", *most, f"{np.sum(apart > FAR)}"]
 
 
-def summary(groups: dict[str, list[Pair]], out: Path) -> None:
-    """How far apart the pairs of each group are, in Markdown."""
-    rows = []
-    for what, pairs in groups.items():
-        partly = [pair for pair in pairs if any(BETWEEN[0] <= r["asr"] <= BETWEEN[1] for r in pair)]
-        rows += [row(what, "ACC", pairs, "acc"), row(what, "ASR", pairs, "asr")]
-        rows += [row(what, "ASR, half learnt", partly, "asr")]
-    heads = "what differs | of | #victims | #median | #9 of 10 | #most | #beyond 10 points"
-    show(heads, rows, out)
+def rows(what: str, pairs: Sequence[Pair]) -> list[list[str]]:
+    """What is said of one group of pairs."""
+    victims = once(pairs)
+    asr = [(one["asr"], other["asr"]) for one, other in victims]
+    half = [two for two in asr if any(HALF[0] <= each <= HALF[1] for each in two)]
+    probes = [
+        (probe["asr"], other["probes"][name]["asr"])
+        for one, other in pairs
+        for name, probe in one["probes"].items()
+        if name in other["probes"]
+    ]
+    return [
+        row(what, "ACC", [(one["acc"], other["acc"]) for one, other in victims]),
+        row(what, "ASR", asr),
+        row(what, "ASR, half learnt", half),
+        row(what, "ASR of probes", probes),
+    ]
 
 
 def main() -> None:
@@ -91,22 +120,22 @@ def main() -> None:
     given = parser.parse_args()
     made = {record["run_id"]: record for record in load(given.runs)}
     kept = [record for folder in given.kept for record in load(folder)]
-    pairs = once([(one, made[one["run_id"]]) for one in kept if one["run_id"] in made])
-    pairs = [pair for pair in pairs if machine(pair[0]) != machine(pair[1])]
-    if not pairs:
+    both = [(one, made[one["run_id"]]) for one in kept if one["run_id"] in made]
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for pair in both:
+        if machine(pair[0]) != machine(pair[1]):
+            groups[f"{machine(pair[0])} / {machine(pair[1])}"].append(pair)
+    if not groups:
         raise SystemExit(f"{given.runs} has no run that is kept and was made on another machine")
+    lines = [line(*pair) for pair in once(pair for group in groups.values() for pair in group)]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     with given.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(line(*pairs[0])), lineterminator="\n")
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(line(*pair) for pair in pairs)
-    second = {settings(record): record for record in kept if record["seed"] == 1}
-    groups: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        groups[f"{machine(pair[0])} / {machine(pair[1])}"].append(pair)
-    firsts = [pair[0] for pair in pairs if pair[0]["seed"] == 0]
-    groups["seed 0 / seed 1"] = [(r, second[settings(r)]) for r in firsts if settings(r) in second]
-    summary(groups, given.out)
+        writer.writerows(lines)
+    groups["seed 0 / seed 1"] = other_seed(kept)
+    heads = "what differs | of | #number | #median | #9 of 10 | #most | #beyond 10 points"
+    show(heads, [each for what, pairs in groups.items() for each in rows(what, pairs)], given.out)
 
 
 if __name__ == "__main__":
