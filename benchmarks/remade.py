@@ -56,10 +56,11 @@ def once(pairs: Iterable[Pair]) -> list[Pair]:
 
 def other_seed(kept: Iterable[Record]) -> list[Pair]:
     """Victims of seed 0, and those of seed 1 from the same machine, where there are any."""
-    found: dict[int, dict[tuple[str, str], Record]] = {0: {}, 1: {}}
+    found: dict[int, dict[tuple[str, ...], Record]] = {0: {}, 1: {}}
     for record in kept:
         if record["seed"] in found:
-            found[record["seed"]].setdefault((settings(record), machine(record)), record)
+            key = (record["name"], record["arm"], settings(record), machine(record))
+            found[record["seed"]][key] = record
     return [(record, found[1][key]) for key, record in found[0].items() if key in found[1]]
 
 
